@@ -1,0 +1,1 @@
+//! The edge: sources, decoding, the ingest clock and the durable input log.

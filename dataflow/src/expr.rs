@@ -1,0 +1,35 @@
+//! Leaf expressions: DataFusion's physical expressions with what the plan needs to know about them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::physical_expr::PhysicalExpr;
+
+/// A vectorised expression over the columns of one input batch.
+///
+/// It is deterministic: the same row always gives the same value or the same error, so that a retraction cancels what
+/// its insertion produced.
+#[derive(Clone)]
+pub struct ScalarExpr {
+    /// The expression, bound to the input's columns by position.
+    pub expr: Arc<dyn PhysicalExpr>,
+    /// The name of the value: the output column, or the text of the expression.
+    pub name: String,
+    /// The type of the value.
+    pub data_type: DataType,
+    /// Whether the value can be NULL.
+    pub nullable: bool,
+}
+
+impl fmt::Debug for ScalarExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.expr)
+    }
+}
+
+impl fmt::Display for ScalarExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.expr)
+    }
+}

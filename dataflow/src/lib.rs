@@ -1,0 +1,13 @@
+//! The data plane: plans rendered as differential dataflows on timely workers.
+//!
+//! This crate owns rows and updates ([`repr`]), expressions ([`expr`]), the plan ([`plan`]), the protocol between the
+//! control plane and the workers ([`protocol`], [`port`]) and the workers themselves ([`engine`]). It knows nothing of
+//! SQL text, files, networks, wall clocks or randomness: time and rows come in as data through a [`port`], commands as
+//! values of [`protocol::Command`], and everything leaves as [`protocol::Response`].
+
+pub mod repr;
+
+pub mod expr;
+pub mod plan;
+pub mod port;
+pub mod protocol;

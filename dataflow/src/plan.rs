@@ -1,0 +1,156 @@
+//! The plan of one dataflow: a list of nodes in dependency order, every choice made, so that rendering is a plain walk.
+
+use arrow::datatypes::{DataType, SchemaRef};
+
+use crate::expr::ScalarExpr;
+use crate::repr::{CollectionId, Delta};
+
+/// The index of a node in [`Plan::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub usize);
+
+/// A dataflow's plan. Nodes stand in dependency order: a node's inputs have smaller ids. The last node is the output.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+}
+
+/// One operator and the schema of the rows it produces.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What the node does.
+    pub op: Op,
+    /// The columns that leave it.
+    pub schema: SchemaRef,
+}
+
+/// The operators.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Rows that never change, there from the first readable time on.
+    Constant {
+        /// The rows.
+        rows: Delta,
+    },
+    /// A collection of a source or of another materialised view.
+    Get {
+        /// Which collection.
+        collection: CollectionId,
+        /// The columns that are read, by position in the collection's schema.
+        columns: Vec<usize>,
+        /// Whether the collection never retracts: then MIN and MAX over it need no multiset.
+        append_only: bool,
+    },
+    /// Map, filter, project: rows for which every filter is true, each turned into the projected columns.
+    Mfp {
+        /// The input.
+        input: NodeId,
+        /// Conditions over the input's columns; NULL counts as false.
+        filters: Vec<ScalarExpr>,
+        /// The output's columns, over the input's columns. A row is projected only if it passes the filters.
+        project: Vec<ScalarExpr>,
+    },
+    /// Pairs of rows with equal keys that pass `filter`.
+    Join {
+        /// The left input.
+        left: NodeId,
+        /// The right input.
+        right: NodeId,
+        /// What leaves: pairs (left's columns, then right's), or left rows that have a partner.
+        kind: JoinKind,
+        /// The keys over the left input; as many and of the same types as `right_keys`. None at all: a cross join.
+        left_keys: Vec<ScalarExpr>,
+        /// The keys over the right input.
+        right_keys: Vec<ScalarExpr>,
+        /// Whether NULL keys are equal (`IS NOT DISTINCT FROM`); otherwise they never join.
+        null_equals_null: bool,
+        /// A further condition over left's columns followed by right's; only for [`JoinKind::Inner`].
+        filter: Option<ScalarExpr>,
+    },
+    /// One row per group: the keys, then the aggregates. Without keys there is always exactly one row.
+    Reduce {
+        /// The input.
+        input: NodeId,
+        /// What is grouped by, over the input's columns.
+        keys: Vec<ScalarExpr>,
+        /// What is computed per group.
+        aggregates: Vec<Aggregate>,
+        /// Whether the input never retracts, as far as the plan can tell.
+        append_only: bool,
+    },
+    /// Every different row once.
+    Distinct {
+        /// The input.
+        input: NodeId,
+    },
+    /// All rows of all inputs.
+    Union {
+        /// The inputs; their schemas have the same types.
+        inputs: Vec<NodeId>,
+    },
+}
+
+/// What a join lets out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Every pair: left's columns, then right's.
+    Inner,
+    /// Left rows with at least one partner, as often as they stand in the left input.
+    LeftSemi,
+}
+
+/// One aggregate of a [`Op::Reduce`].
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    /// Which function.
+    pub func: AggregateFunc,
+    /// Its argument over the input's columns; `None` only for `COUNT(*)`.
+    pub arg: Option<ScalarExpr>,
+    /// Whether each different value counts once (only COUNT; MIN and MAX ignore it).
+    pub distinct: bool,
+    /// Only rows for which this is true count.
+    pub filter: Option<ScalarExpr>,
+    /// The name of the output column.
+    pub name: String,
+    /// The type of the result, as DataFusion plans it.
+    pub data_type: DataType,
+}
+
+/// The aggregate functions. NULL arguments are skipped; over nothing COUNT is 0 and the others are NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunc {
+    /// How many.
+    Count,
+    /// The sum: integers and decimals exactly and checked, floats exactly and rounded once.
+    Sum,
+    /// The mean.
+    Avg,
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
+}
+
+impl Plan {
+    /// Appends a node and returns its id.
+    pub fn push(&mut self, op: Op, schema: SchemaRef) -> NodeId {
+        self.nodes.push(Node { op, schema });
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// The node `id`. Panics if there is none.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// The id of the output node. Panics if the plan is empty.
+    pub fn output(&self) -> NodeId {
+        NodeId(self.nodes.len().checked_sub(1).expect("a plan has at least one node"))
+    }
+
+    /// The columns of the output. Panics if the plan is empty.
+    pub fn schema(&self) -> SchemaRef {
+        self.node(self.output()).schema.clone()
+    }
+}

@@ -1,0 +1,149 @@
+//! What the control plane and the workers say to each other.
+//!
+//! Commands reach every worker in the same order; a worker obeys between two steps. Commands and data have no common
+//! order: only a [`port`](crate::port) makes a seam exact.
+
+use std::sync::{Arc, Mutex};
+
+use arrow::datatypes::SchemaRef;
+
+use crate::plan::Plan;
+use crate::port::PortReader;
+use crate::repr::{Chunk, CollectionId, Delta, ObjectId, Timestamp};
+
+/// One worker's readers of a port, each taken by the worker whose index it stands at.
+#[derive(Clone)]
+pub struct PortReaders(Arc<Mutex<Vec<Option<PortReader>>>>);
+
+impl PortReaders {
+    /// Wraps the readers of [`port`](crate::port::port).
+    pub fn new(readers: Vec<PortReader>) -> PortReaders {
+        PortReaders(Arc::new(Mutex::new(readers.into_iter().map(Some).collect())))
+    }
+
+    /// Takes the reader of worker `index`. Panics if it was taken before.
+    pub fn take(&self, index: usize) -> PortReader {
+        self.0.lock().expect("no thread panics while it takes a reader")[index].take().expect("a reader is taken once")
+    }
+}
+
+/// A collection that a dataflow reads.
+#[derive(Clone)]
+pub enum Import {
+    /// A collection of a source, through a port made at the seam `as_of`.
+    Source {
+        /// The collection.
+        collection: CollectionId,
+        /// Its columns.
+        schema: SchemaRef,
+        /// Where the rows come from.
+        port: PortReaders,
+    },
+    /// A collection of another dataflow, through its arrangement. The control plane guarantees that the arrangement's
+    /// since is not beyond the importer's `as_of`; every worker asserts it.
+    View {
+        /// The collection.
+        collection: CollectionId,
+        /// Its columns.
+        schema: SchemaRef,
+    },
+}
+
+impl Import {
+    /// The collection that is read.
+    pub fn collection(&self) -> CollectionId {
+        match self {
+            Import::Source { collection, .. } | Import::View { collection, .. } => *collection,
+        }
+    }
+}
+
+/// A dataflow to build.
+#[derive(Clone)]
+pub struct DataflowDescription {
+    /// The view whose rows and errors the dataflow maintains.
+    pub object: ObjectId,
+    /// The view's name, for logs and operators.
+    pub name: String,
+    /// Every collection that `plan` gets.
+    pub imports: Vec<Import>,
+    /// What is computed.
+    pub plan: Plan,
+    /// The first readable time: all earlier history of the imports counts as of this time.
+    pub as_of: Timestamp,
+    /// How far behind the upper the arrangements stay readable, in milliseconds.
+    pub history_ms: u64,
+}
+
+/// What the control plane tells every worker.
+#[derive(Clone)]
+pub enum Command {
+    /// Build a dataflow. Requires that all imported views exist. Answered by [`Response::Batch`]es.
+    Create(Box<DataflowDescription>),
+    /// Read a view at one closed time: since <= `at` < upper on every worker. Answered by one [`Response::Peeked`] per
+    /// worker.
+    Peek {
+        /// Names the answer.
+        peek: u64,
+        /// What to read.
+        collection: CollectionId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Stop exporting. Answered by [`Response::SinkClosed`] per worker, after which no batch of the object follows.
+    CloseSink {
+        /// The view.
+        object: ObjectId,
+    },
+    /// Release what the dataflow holds. Requires that every worker has closed the sink and that no dataflow that imports
+    /// the object exists. Answered by [`Response::Released`] per worker.
+    Release {
+        /// The view.
+        object: ObjectId,
+    },
+}
+
+/// What workers tell the control plane.
+#[derive(Debug)]
+pub enum Response {
+    /// The changes of a view in `[lower, upper)`, consolidated on this worker; another worker may hold the opposite of a
+    /// row. `lower` is the `upper` of the worker's previous batch, and `as_of + 1` in the first: what is readable at
+    /// `as_of` is not exported, a peek reads it. A batch without chunks says that the times have passed.
+    Batch {
+        /// The view.
+        object: ObjectId,
+        /// Which worker.
+        worker: usize,
+        /// The first time of the batch.
+        lower: Timestamp,
+        /// The first time after the batch.
+        upper: Timestamp,
+        /// Changed rows.
+        rows: Vec<Chunk>,
+        /// Changed errors.
+        errors: Vec<Chunk>,
+    },
+    /// A worker's share of a view at the time of the peek.
+    Peeked {
+        /// The name in the command.
+        peek: u64,
+        /// Which worker.
+        worker: usize,
+        /// The rows, consolidated on this worker; diffs may be negative where another worker holds the opposite.
+        rows: Vec<Delta>,
+    },
+    /// The worker exports nothing more of the view.
+    SinkClosed {
+        /// The view.
+        object: ObjectId,
+        /// Which worker.
+        worker: usize,
+    },
+    /// The worker holds nothing more of the view.
+    Released {
+        /// The view.
+        object: ObjectId,
+        /// Which worker.
+        worker: usize,
+    },
+}

@@ -1,0 +1,15 @@
+//! Plain data: identifiers, times, updates and the relation of errors.
+
+mod chunk;
+mod errors;
+mod id;
+
+pub use chunk::{Chunk, Delta, Diffs};
+pub use errors::{ErrorRow, ErrorRows, errors_schema};
+pub use id::{CollectionId, ObjectId, Part};
+
+/// A time of the engine: milliseconds since the Unix epoch, minted by the ingest clock, totally ordered.
+pub type Timestamp = u64;
+
+/// How often a row is added (positive) or taken away (negative).
+pub type Diff = i64;

@@ -1,0 +1,4 @@
+//! The control plane: SQL text to plans, the catalog, the coordinator, subscriptions and the gRPC service.
+
+pub mod control;
+pub mod sql;
