@@ -1,1 +1,7 @@
 //! The edge: sources, decoding, the ingest clock and the durable input log.
+
+pub mod clock;
+pub mod error;
+pub mod ingest;
+mod log;
+pub mod source;
