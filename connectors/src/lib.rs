@@ -1,6 +1,7 @@
 //! The edge: sources, decoding, the ingest clock and the durable input log.
 
 pub mod clock;
+mod decode;
 pub mod error;
 pub mod ingest;
 mod log;
