@@ -1,4 +1,5 @@
 //! The control plane: SQL text to plans, the catalog, the coordinator, subscriptions and the gRPC service.
 
 pub mod control;
+pub mod service;
 pub mod sql;
