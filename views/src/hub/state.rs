@@ -104,7 +104,6 @@ impl State {
     /// The loop. Ends when the engine has dropped its end of the responses.
     pub(super) fn run(mut self, commands: &Receiver<HubCommand>, responses: &Receiver<Response>, woken: &Receiver<()>) {
         loop {
-            let mut looked_after = Instant::now();
             crossbeam_channel::select! {
                 recv(commands) -> command => {
                     let more = commands.try_iter().take(BATCH_MESSAGES_MAX);
@@ -119,7 +118,7 @@ impl State {
                     }
                 }
                 recv(woken) -> _ => {}
-                default(IDLE_EVERY) => looked_after -= IDLE_EVERY,
+                default(IDLE_EVERY) => {}
             }
             self.advance();
             self.look_after_draining();

@@ -138,8 +138,13 @@ impl Subscription {
             }
             Delivery::Over => return Delivery::Over,
         }
-        if self.closing || upper <= self.at {
+        if self.closing {
             return Delivery::Done;
+        }
+        if upper <= self.at {
+            // The views that are ahead do not wait for the slowest one.
+            self.hold(upper);
+            return self.deliver();
         }
         if let Err(error) = self.step(upper - 1, errors) {
             self.close(&format!("cannot merge changes: {error}"));
@@ -185,6 +190,8 @@ impl Subscription {
         let Some(from) = self.from else {
             if self.members.iter().all(|member| matches!(member.snapshot, Snapshot::Ready(_))) {
                 self.start(errors);
+            } else {
+                self.hold(to + 1);
             }
             return Ok(());
         };
@@ -258,7 +265,7 @@ impl Subscription {
         }
     }
 
-    /// The queue is full: keeps what is pending small, and gives up if that does not help.
+    /// Nothing can be sent: keeps what is pending small, and gives up if that does not help.
     fn hold(&mut self, upper: Timestamp) {
         if self.closing || self.pending_rows <= self.merge_above.min(PENDING_ROWS_MAX) {
             return;
