@@ -67,6 +67,8 @@ pub struct Parts {
     pub workers: usize,
     /// How long a read waits for a view that is not readable yet.
     pub read_wait: Duration,
+    /// When the server began to start.
+    pub started: Instant,
 }
 
 /// Everything the loop obeys.
@@ -107,7 +109,6 @@ pub struct Coordinator {
     changes: VecDeque<Change>,
     answers: (mpsc::Sender<Result<QueryAnswer, ControlError>>, mpsc::Receiver<Result<QueryAnswer, ControlError>>),
     started_ms: u64,
-    started: Instant,
     observed_at: Option<Instant>,
     /// The last durable time that the recovery found.
     recovered_bound: Timestamp,
@@ -128,7 +129,6 @@ impl Coordinator {
             changes: VecDeque::new(),
             answers: mpsc::channel(1),
             started_ms: parts.clock.now_ms(),
-            started: Instant::now(),
             observed_at: None,
             recovered_bound: parts.ingest.bound(),
             recovery_ms: None,
