@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use merge::{MergeError, consolidate, repeat};
-pub use view::{Frontier, READ_MARGIN_MS};
+pub use view::Frontier;
 
 use crate::control::{SubscribeOptions, SubscriptionEvent};
 use state::{Exits, State};
@@ -65,6 +65,7 @@ enum HubCommand {
     SnapshotReady { subscription: u64, member: usize, result: Result<Vec<Delta>, MergeError> },
     Room { subscription: u64 },
     Drain { reason: String, done: oneshot::Sender<()> },
+    Stop,
 }
 
 /// Where the last durable time is told to the hub. Cheap, and may be called from any thread.
@@ -110,7 +111,7 @@ pub struct Started {
     pub hub: Hub,
     /// What the workers have confirmed. Unbounded: two messages a dropped view.
     pub acknowledged: mpsc::UnboundedReceiver<Acknowledged>,
-    /// The thread; it ends when the engine has dropped its end of the responses.
+    /// The thread; it ends after [`Hub::stop`], or when the engine has dropped its end of the responses.
     pub thread: JoinHandle<()>,
 }
 
@@ -143,8 +144,8 @@ impl Hub {
         self.command(HubCommand::Create { description: Box::new(description), history_ms, schema });
     }
 
-    /// Reads a collection at one time; since <= `at` < upper as [`Hub::frontiers`] shows it. The answer never comes if
-    /// the view is dropped meanwhile: the receiver then errs.
+    /// Reads a collection at one time; since <= `at` < upper as [`Hub::frontiers`] shows it. The receiver errs if the view
+    /// is dropped, or the time passes out of its history, before the workers have read it.
     pub fn peek(&self, collection: CollectionId, at: Timestamp) -> Peeked {
         let (reply, answer) = oneshot::channel();
         self.command(HubCommand::Peek { collection, at, reply });
@@ -181,13 +182,18 @@ impl Hub {
         let _ = drained.await;
     }
 
+    /// Ends the hub's thread, and with it everything that waits for an answer.
+    pub fn stop(&self) {
+        self.command(HubCommand::Stop);
+    }
+
     /// How far everything is; the receiver is told about every change.
     pub fn frontiers(&self) -> watch::Receiver<Frontiers> {
         self.frontiers.clone()
     }
 
     fn command(&self, command: HubCommand) {
-        // The hub ends only after the engine, when nobody waits for an answer any more.
+        // A hub that has ended drops the command, and with it the place for the answer.
         let _ = self.commands.send(command);
     }
 }

@@ -2,5 +2,10 @@
 
 pub mod catalog;
 pub mod control;
+pub mod coordinator;
+pub mod http;
 pub mod hub;
+pub mod metrics;
+pub mod server;
+pub mod service;
 pub mod sql;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_dataflow::repr::Timestamp;
 use tokio::sync::mpsc;
@@ -157,14 +157,14 @@ pub(super) fn text_rows<'a>(name: &str, lines: impl IntoIterator<Item = &'a str>
 
 fn object_rows(infos: &[ObjectInfo]) -> Rows {
     let text = |name| Field::new(name, DataType::Utf8, false);
-    let count = |name| Field::new(name, DataType::UInt64, false);
+    let count = |name| Field::new(name, DataType::Int64, false);
     let fields = vec![text("name"), text("kind"), text("state"), count("updates"), count("errors"), text("reads")];
     let schema: SchemaRef = Arc::new(Schema::new(fields));
     let texts = |value: &dyn Fn(&ObjectInfo) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(infos.iter().map(value)))
     };
     let counts = |value: &dyn Fn(&ObjectInfo) -> u64| -> ArrayRef {
-        Arc::new(UInt64Array::from_iter_values(infos.iter().map(value)))
+        Arc::new(Int64Array::from_iter_values(infos.iter().map(value)))
     };
     let columns = vec![
         texts(&|info| info.name.clone()),

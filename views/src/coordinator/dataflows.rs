@@ -18,7 +18,7 @@ use super::deploy::{edge_failed, store_failed, with_causes};
 use super::progress::CatchUp;
 use crate::catalog::{Object, store};
 use crate::control::ControlError;
-use crate::hub::{Acknowledged, READ_MARGIN_MS};
+use crate::hub::Acknowledged;
 use crate::sql::{ObjectKind, PlannedView};
 
 /// The collection without rows whose ticks only say that time passes.
@@ -86,8 +86,6 @@ impl Coordinator {
             imports,
             plan: planned.plan.clone(),
             as_of: seam.as_of,
-            // Reads are allowed within `history` of what is visible; the engine may be a little ahead of that.
-            history_ms: self.parts.history_ms + READ_MARGIN_MS,
         };
         self.parts.hub.create(description, self.parts.history_ms, object.columns(Part::Rows));
         self.dataflows.insert(object.id, dataflow);

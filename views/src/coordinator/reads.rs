@@ -224,7 +224,7 @@ impl Reading {
                     self.blocking(read).await??
                 }
                 Rows::View { name, schema, shares } => {
-                    let shares = shares.await.map_err(|_| gone(&format!("\"{name}\" was dropped meanwhile")))?;
+                    let shares = shares.await.map_err(|_| gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again")))?;
                     let alone = self.alone;
                     let failed = move |error: MergeError| ControlError::Failed { message: format!("\"{name}\": {error}") };
                     self.blocking(move || merge(&schema, shares, alone).map_err(failed)).await??

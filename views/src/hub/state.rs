@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::merge::{MergeError, check_counts, consolidate, total};
-use super::subscription::{Delivery, Snapshot, Subscription};
+use super::subscription::{Delivery, Member, Snapshot, Subscription};
 use super::view::{Closed, View};
 use super::{Acknowledged, Frontiers, HubCommand};
 use crate::control::{SubscribeOptions, SubscriptionEvent};
@@ -22,6 +22,8 @@ use crate::control::{SubscribeOptions, SubscriptionEvent};
 const BATCH_MESSAGES_MAX: usize = 4_096;
 /// How often idle subscribers are looked after.
 const IDLE_EVERY: Duration = Duration::from_millis(250);
+/// How often the workers are allowed to forget more.
+const COMPACT_EVERY: Duration = Duration::from_millis(500);
 /// How long subscribers that do not read are waited for when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -77,6 +79,8 @@ pub(super) struct State {
     peeks: HashMap<u64, Peek>,
     subscriptions: BTreeMap<u64, Subscription>,
     draining: Option<Draining>,
+    /// When the workers were last allowed to forget something.
+    compacted: Instant,
     next_id: u64,
 }
 
@@ -97,17 +101,21 @@ impl State {
             peeks: HashMap::new(),
             subscriptions: BTreeMap::new(),
             draining: None,
+            compacted: Instant::now(),
             next_id: 0,
         }
     }
 
-    /// The loop. Ends when the engine has dropped its end of the responses.
+    /// The loop. Ends when it is told to, or when the engine has dropped its end of the responses.
     pub(super) fn run(mut self, commands: &Receiver<HubCommand>, responses: &Receiver<Response>, woken: &Receiver<()>) {
         loop {
             crossbeam_channel::select! {
                 recv(commands) -> command => {
                     let more = commands.try_iter().take(BATCH_MESSAGES_MAX);
                     for command in command.into_iter().chain(more) {
+                        if matches!(command, HubCommand::Stop) {
+                            return;
+                        }
                         self.obey(command);
                     }
                 }
@@ -150,6 +158,7 @@ impl State {
                 }
             }
             HubCommand::Drain { reason, done } => self.drain(reason, done),
+            HubCommand::Stop => unreachable!("the loop ends before it obeys"),
         }
     }
 
@@ -227,6 +236,7 @@ impl State {
         }
         self.ask_for_snapshots();
         self.serve();
+        self.allow_compaction();
         let frontiers = Frontiers {
             bound,
             views: self.views.iter().map(|(object, view)| (*object, view.frontier())).collect(),
@@ -253,6 +263,29 @@ impl State {
         }
         for (collection, at, purpose) in asked {
             self.peek(collection, at, purpose);
+        }
+    }
+
+    /// Lets the workers forget what nobody may read any more.
+    fn allow_compaction(&mut self) {
+        if self.compacted.elapsed() < COMPACT_EVERY {
+            return;
+        }
+        self.compacted = Instant::now();
+        let mut held: BTreeMap<ObjectId, Timestamp> = BTreeMap::new();
+        for subscription in self.subscriptions.values() {
+            let expected = |member: &&Member| matches!(member.snapshot, Snapshot::Expected);
+            for member in subscription.members.iter().filter(expected) {
+                let held = held.entry(member.collection.object).or_insert(subscription.at);
+                *held = subscription.at.min(*held);
+            }
+        }
+        let allowed = |(object, view): (&ObjectId, &mut View)| {
+            Some((*object, view.allow_compaction(held.get(object).copied())?))
+        };
+        let since: Arc<[(ObjectId, Timestamp)]> = self.views.iter_mut().filter_map(allowed).collect();
+        if !since.is_empty() {
+            (self.send)(Command::AllowCompaction { since });
         }
     }
 
@@ -311,8 +344,8 @@ impl State {
     }
 
     fn peek(&mut self, collection: CollectionId, at: Timestamp, purpose: Purpose) {
-        // A view that is gone drops the purpose, and with it the place for the answer.
-        if !self.views.contains_key(&collection.object) {
+        // A view, or a time, that is gone drops the purpose, and with it the place for the answer.
+        if !self.views.get(&collection.object).is_some_and(|view| view.remembers(at)) {
             return;
         }
         let peek = self.new_id();

@@ -7,9 +7,9 @@ use headwater_dataflow::repr::{Chunk, CollectionId, Delta, Diff, ObjectId, Part,
 
 use super::merge::total;
 
-/// Arrangements stay readable this much longer than `history`, so that a read that was just allowed still finds its time
-/// when its command reaches the worker.
-pub const READ_MARGIN_MS: u64 = 10_000;
+/// Arrangements stay readable this much longer than is promised, so that a read that was just allowed still finds its
+/// time when it reaches the hub.
+const READ_MARGIN_MS: u64 = 2_000;
 
 /// How far a view is, as everybody may know it (rule W).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(super) struct View {
     uppers: Vec<Option<Timestamp>>,
     /// The first time that is not visible; at first `as_of`.
     visible: Timestamp,
+    /// The workers may have forgotten what was before.
+    allowed: Timestamp,
     /// Changes at times that are not visible.
     waiting: BTreeMap<Timestamp, Vec<(Part, Delta)>>,
     updates: u64,
@@ -65,6 +67,7 @@ impl View {
             history_ms,
             uppers: vec![None; workers],
             visible: as_of,
+            allowed: as_of,
             waiting: BTreeMap::new(),
             updates: 0,
             errors: 0,
@@ -150,18 +153,35 @@ impl View {
         self.errors += errors;
     }
 
+    /// Whether the workers still know what was at `at`.
+    pub(super) fn remembers(&self, at: Timestamp) -> bool {
+        at >= self.allowed
+    }
+
+    /// How far the workers may forget, given that somebody will still read at `held`; `None` if no further than before.
+    pub(super) fn allow_compaction(&mut self, held: Option<Timestamp>) -> Option<Timestamp> {
+        let since = self.since().saturating_sub(READ_MARGIN_MS);
+        let since = held.map_or(since, |held| since.min(held));
+        (since > self.allowed).then(|| {
+            self.allowed = since;
+            since
+        })
+    }
+
     pub(super) fn frontier(&self) -> Frontier {
-        // A worker that is far ahead of what is visible may have let go of times that `visible` alone would promise.
-        let ahead = self.uppers.iter().flatten().copied().max().unwrap_or(0);
-        let kept = self.visible.max(ahead.saturating_sub(READ_MARGIN_MS / 2)).saturating_sub(self.history_ms);
         Frontier {
             as_of: self.as_of,
-            since: self.as_of.max(kept),
+            since: self.since(),
             upper: self.visible,
             hydrated: self.upper().is_some(),
             updates: self.updates,
             errors: self.errors(),
         }
+    }
+
+    /// The first readable time: `history` before the newest one.
+    fn since(&self) -> Timestamp {
+        self.as_of.max(self.visible.saturating_sub(1).saturating_sub(self.history_ms))
     }
 
     /// The first time that some worker has not closed, once every worker has the snapshot.
