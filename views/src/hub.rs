@@ -197,3 +197,6 @@ impl Hub {
         let _ = self.commands.send(command);
     }
 }
+
+#[cfg(test)]
+mod tests;
