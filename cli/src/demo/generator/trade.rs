@@ -261,11 +261,11 @@ impl Trade<'_> {
         let mut entries: Vec<Entry> = (0..lines)
             .map(|_| {
                 // Now and then something is bought by the carton.
-                let carton = if matches!(terms, Terms::Trade) && self.rng.random_ratio(1, 80) { 6.0 } else { 1.0 };
-                let pounds = carton * target * (spread * normal(self.rng) - spread * spread / 2.0).exp();
+                let carton = if matches!(terms, Terms::Trade) && self.rng.random_ratio(1, 45) { 8.0 } else { 1.0 };
+                let pounds = target * (spread * normal(self.rng) - spread * spread / 2.0).exp();
                 let product = self.draw_product_for(pounds);
                 let price_mils = terms.price(self.shop.products[product].price_mils, self.rng);
-                let quantity = pack(pounds * 1000.0 / price_mils as f64);
+                let quantity = pack(carton * pounds * 1000.0 / price_mils as f64);
                 Entry { item: Item::Product(product), quantity, price_mils }
             })
             .collect();
