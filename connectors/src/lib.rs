@@ -1,1 +1,5 @@
 //! The edge: sources, decoding, the ingest clock and the durable input log.
+
+pub mod clock;
+mod decode;
+pub mod source;
