@@ -1,0 +1,4 @@
+//! The engine by itself, without SQL: its operators, its seam, its sharing and its dropping, under random load.
+
+pub(crate) mod driver;
+pub(crate) mod rows;
