@@ -2,3 +2,11 @@
 
 pub(crate) mod driver;
 pub(crate) mod rows;
+
+mod check;
+mod operators;
+mod plans;
+mod reference;
+mod seam;
+mod sharing;
+mod world;

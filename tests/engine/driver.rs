@@ -137,14 +137,7 @@ impl Driver {
     }
 
     /// Creates a dataflow and starts to collect what it exports.
-    pub(crate) fn create(
-        &mut self,
-        object: ObjectId,
-        imports: Vec<Import>,
-        plan: Plan,
-        as_of: Timestamp,
-        history_ms: u64,
-    ) {
+    pub(crate) fn create(&mut self, object: ObjectId, imports: Vec<Import>, plan: Plan, as_of: Timestamp) {
         let export = Export {
             as_of,
             uppers: vec![as_of; self.workers],
@@ -155,7 +148,7 @@ impl Driver {
         };
         self.exports.insert(object, export);
         let name = format!("view_{}", object.0);
-        let description = DataflowDescription { object, name, imports, plan, as_of, history_ms };
+        let description = DataflowDescription { object, name, imports, plan, as_of };
         self.send(Command::Create(Box::new(description)));
     }
 
@@ -164,9 +157,15 @@ impl Driver {
         &self.exports[&object]
     }
 
-    /// How many dataflows each worker has installed.
-    pub(crate) fn installed(&self) -> Vec<usize> {
-        self.engine.installed_dataflows()
+    /// Lets the arrangements of `objects` forget what was before `since`.
+    pub(crate) fn allow_compaction(&self, objects: impl IntoIterator<Item = ObjectId>, since: Timestamp) {
+        let since = objects.into_iter().map(|object| (object, since)).collect();
+        self.send(Command::AllowCompaction { since });
+    }
+
+    /// How many dataflows are installed.
+    pub(crate) fn installed(&self) -> usize {
+        self.engine.installed_dataflows().len()
     }
 
     /// Ends the engine.
@@ -253,12 +252,12 @@ impl Driver {
         Ok(())
     }
 
-    /// Waits until no worker has more than `count` dataflows.
+    /// Waits until no more than `count` dataflows are installed.
     pub(crate) fn wait_installed(&mut self, count: usize) -> Result<(), Stalled> {
         let deadline = Instant::now() + PATIENCE;
-        while self.installed().iter().any(|installed| *installed > count) {
+        while self.installed() > count {
             if Instant::now() > deadline {
-                return Err(Stalled(format!("{:?} dataflows instead of {count} are installed", self.installed())));
+                return Err(Stalled(format!("{} dataflows instead of {count} are installed", self.installed())));
             }
             self.pump();
             std::thread::yield_now();

@@ -72,6 +72,10 @@ impl<'a> Delivery<'a> {
             if self.rng.random_bool(0.4) && self.held.is_empty() {
                 self.wait(driver, views, fed)?;
             }
+            if !self.case.long_history {
+                let created = self.case.views.iter().zip(&*views).filter(|(view, _)| view.created <= fed);
+                driver.allow_compaction(created.map(|(_, placed)| placed.object), self.history.changes[fed].time);
+            }
         }
         for feed in self.held.drain(..) {
             feed.follow();
@@ -120,8 +124,7 @@ impl<'a> Delivery<'a> {
             imports.push(import);
             feeds.push(Lane { table, feed });
         }
-        let history_ms = if self.case.long_history { 1_000_000 } else { 0 };
-        driver.create(placed.object, imports, placed.planned.plan.clone(), placed.as_of, history_ms);
+        driver.create(placed.object, imports, placed.planned.plan.clone(), placed.as_of);
         let hold = self.case.long_history && self.rng.random_bool(0.2);
         for lane in &feeds {
             self.snapshot(lane, as_of);

@@ -153,8 +153,9 @@ fn compare(
         }
     }
     let mut rng = ChaCha8Rng::seed_from_u64(case.seed ^ 0x9EE);
-    if case.long_history {
-        let time = rng.random_range(placed.as_of..=last);
+    if placed.as_of <= last {
+        let since = if case.long_history { placed.as_of } else { last };
+        let time = rng.random_range(since..=last);
         let (rows, errors) =
             (driver.peek(placed.object.rows(), time)?, driver.peek(placed.object.errors(), time)?);
         let said = judge(&expected[at(time)], &rows, &errors, tally);

@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use super::{Class, Expressions, Typed};
-use crate::oracle::syntax::{Kind, Node};
+use crate::oracle::syntax::Node;
 use crate::oracle::types::{Facts, SqlType};
 
 fn condition(template: &str, children: impl IntoIterator<Item = Node>) -> Typed {
@@ -33,7 +33,7 @@ impl Expressions<'_> {
             8 => {
                 let a = self.any_column();
                 let b = self.like(&a, depth);
-                let template = self.pick(&["{} IS DISTINCT FROM {}", "{} IS NOT DISTINCT FROM {}"]);
+                let template = self.pick(&["({} IS DISTINCT FROM {})", "({} IS NOT DISTINCT FROM {})"]);
                 condition(template, [a.node, b.node])
             }
             9 => {
@@ -100,9 +100,6 @@ impl Expressions<'_> {
 pub(super) fn wrap(value: Typed) -> Node {
     let sql = value.node.sql();
     let plain = sql.chars().all(|c| c.is_alphanumeric() || c == '.' || c == '_');
-    if plain { value.node } else { Node::new(kind_of(&value), "({})", [value.node]) }
-}
-
-fn kind_of(value: &Typed) -> Kind {
-    value.sql_type.kind()
+    let kind = value.sql_type.kind();
+    if plain { value.node } else { Node::new(kind, "({})", [value.node]) }
 }

@@ -15,17 +15,17 @@ impl Expressions<'_> {
             3 => self.division(Class::Double),
             4..6 => self.overflow(),
             6 | 7 => {
-                let a = self.simple(Class::Text);
+                let Some(a) = self.column_of(Class::Text) else { return self.division(Class::Int) };
                 let target = self.pick(&[SqlType::BigInt, SqlType::Double, SqlType::Date, SqlType::Boolean]);
                 self.cast(a, target)
             }
             8 => {
-                let a = self.simple(Class::Double);
+                let Some(a) = self.column_of(Class::Double) else { return self.overflow() };
                 let target = self.pick(&[SqlType::Int, SqlType::BigInt]);
                 self.cast(a, target)
             }
             _ => {
-                let a = self.simple(Class::Decimal);
+                let Some(a) = self.column_of(Class::Decimal) else { return self.division(Class::Int) };
                 self.cast(a, SqlType::Decimal(3, 2))
             }
         }

@@ -30,10 +30,13 @@ impl Queries<'_> {
         let mut node = Node::new(Kind::Clause, " FROM {}", [first.node]);
         let (mut columns, mut rows) = (first.columns, first.rows);
         let mut conditions = Vec::new();
+        // JOIN binds closer than the comma: after the first comma there are only commas.
+        let mut commas = false;
         for _ in 1..wanted {
             let item = self.item(depth);
             let Some(joined) = self.join(&columns, rows, &item) else { continue };
-            if joined.in_where {
+            commas |= self.chance(30);
+            if commas {
                 node.push(Node::new(Kind::Clause, ", {}", [item.node]));
                 conditions.extend(joined.conditions);
             } else if joined.conditions.is_empty() {
@@ -132,13 +135,13 @@ impl Queries<'_> {
             let both: Vec<Column> = left.iter().chain(&right.columns).cloned().collect();
             conditions.push(self.over(&both).comparison(1).node);
         }
-        Some(Joined { conditions, in_where: self.chance(30), rows: estimate })
+        Some(Joined { conditions, rows: estimate })
     }
 
     fn equal(&mut self, a: &Column, b: &Column) -> Node {
         let (left, right) = (Typed::column(a).node, Typed::column(b).node);
         let template = match (Class::of(a.sql_type), self.rng.random_range(0..20)) {
-            (_, 0) => "{} IS NOT DISTINCT FROM {}",
+            (_, 0) => "({} IS NOT DISTINCT FROM {})",
             (Class::Text, 1..4) => "upper({}) = upper({})",
             (Class::Int, 1) if a.facts.range.is_some_and(|range| range.1 < 1_000) => "{} + 1 = {}",
             (Class::Timestamp, 1..4) if a.facts.tame && b.facts.tame => {
@@ -208,8 +211,6 @@ impl Queries<'_> {
 
 struct Joined {
     conditions: Vec<Node>,
-    /// The conditions stand in WHERE instead of ON.
-    in_where: bool,
     rows: f64,
 }
 
