@@ -1,42 +1,26 @@
-//! SQL: statements, planning, lowering.
+//! SQL: texts become statements, queries become plans. Pure: no catalog, no clock, no I/O.
+//!
+//! The way of a view: [`parse`] → [`plan_view`] (DataFusion plans and optimises, our lowering turns the result into
+//! operators that can be maintained, or refuses). The way of a read: [`parse`] → [`plan_read`] → [`PlannedRead::run`].
 
-/// A place in a script, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The line.
-    pub line: u32,
-    /// The column, in characters.
-    pub column: u32,
-}
+mod error;
+mod explain;
+mod locate;
+mod lower;
+mod plan;
+mod provider;
+mod read;
+mod session;
+mod statement;
 
-/// Who can do what about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SqlErrorKind {
-    /// The text is wrong.
-    Invalid,
-    /// The text is right, but cannot be maintained or is not supported.
-    Unsupported,
-    /// It names what does not exist.
-    NotFound,
-    /// It creates what exists.
-    AlreadyExists,
-    /// It drops what others need.
-    Dependencies,
-}
+use arrow::datatypes::SchemaRef;
+use headwater_dataflow::repr::CollectionId;
 
-/// A refusal of SQL text: what, where, what to do.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct SqlError {
-    /// Who can do what about it.
-    pub kind: SqlErrorKind,
-    /// What is wrong.
-    pub message: String,
-    /// Where in the script.
-    pub position: Option<Position>,
-    /// What to do.
-    pub hint: Option<String>,
-}
+pub use error::{Position, SqlError, SqlErrorKind};
+pub use explain::{explain, explain_plan};
+pub use plan::{PlannedView, plan_view};
+pub use read::{PlannedRead, plan_read};
+pub use statement::{CreateSource, CreateView, DropObject, Explain, ExplainTarget, Parsed, Show, Statement, parse};
 
 /// The kinds of objects in the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -47,4 +31,53 @@ pub enum ObjectKind {
     View,
     /// A query whose answer is maintained.
     MaterializedView,
+}
+
+impl std::fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ObjectKind::Source => "source",
+            ObjectKind::View => "view",
+            ObjectKind::MaterializedView => "materialized view",
+        })
+    }
+}
+
+/// What queries may name. Implemented by the catalog.
+pub trait Relations {
+    /// The relation of that name (already folded to lower case unless it was quoted), or `None`. `name$errors` names
+    /// the errors of the object `name`, a collection in the shape of
+    /// [`headwater_dataflow::repr::errors_schema`].
+    fn relation(&self, name: &str) -> Option<Relation>;
+
+    /// All names, for suggestions.
+    fn names(&self) -> Vec<String>;
+}
+
+/// Something that can stand after FROM.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+}
+
+/// What stands behind a name.
+#[derive(Clone, Debug)]
+pub enum RelationKind {
+    /// A collection that is there at run time.
+    Collection {
+        /// Which one.
+        collection: CollectionId,
+        /// Its columns.
+        schema: SchemaRef,
+        /// Whether it never retracts.
+        append_only: bool,
+    },
+    /// A query that stands for itself wherever its name is used.
+    View {
+        /// The query's text.
+        query: String,
+    },
 }

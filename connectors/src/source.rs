@@ -1,0 +1,160 @@
+//! What a source is: its description, the position it continues from, and the trait that ingest polls.
+//!
+//! A source turns something outside (files; later a broker) into batches of rows and of errors, in an order that repeats:
+//! opened at a position that a poll returned, it delivers exactly what came after that poll. It knows nothing of ticks,
+//! times or durability: ingest binds positions to times.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use headwater_dataflow::repr::ObjectId;
+use serde::{Deserialize, Serialize};
+
+mod error;
+mod file;
+mod files;
+mod position;
+mod reader;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::SourceError;
+
+/// A source as its `CREATE SOURCE` statement describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceDescription {
+    /// The object in the catalog.
+    pub object: ObjectId,
+    /// The name in the catalog.
+    pub name: String,
+    /// The declared columns, in order. A field that is not nullable is NOT NULL.
+    pub schema: SchemaRef,
+    /// Where the bytes come from.
+    pub connector: Connector,
+    /// What the bytes mean.
+    pub format: Format,
+}
+
+/// Where the bytes of a source come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connector {
+    /// Files on this machine.
+    File(FileOptions),
+}
+
+/// Which files a file source reads, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileOptions {
+    /// One file or a glob, relative to the base directory. Names that start with a dot must be written out, and `*` does
+    /// not cross `/`, as in a shell. Files are read in the byte order of their paths.
+    pub path: String,
+    /// Go on when everything was read: as the last file grows and as more files match. Only the last file may grow; each
+    /// file before it is complete when it is read to its end.
+    pub follow: bool,
+    /// How the files are packed.
+    pub compression: Compression,
+}
+
+/// How a file is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// By the extension: `.gz` and `.gzip` are gzip, `.zst` and `.zstd` are zstd, anything else is plain.
+    #[default]
+    Auto,
+    /// Plain bytes.
+    None,
+    /// Gzip, with one member or several.
+    Gzip,
+    /// Zstandard, with one frame or several.
+    Zstd,
+}
+
+/// What the bytes of a source mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values after RFC 4180, the first record names the columns.
+    Csv {
+        /// The byte between two fields: ASCII, neither a quote nor a line end.
+        delimiter: u8,
+    },
+    /// One JSON object a line.
+    Json,
+}
+
+/// How far a source was read, as text that only the source understands. The default is the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SourcePosition(pub String);
+
+/// One open source.
+pub trait Source: Send + Debug {
+    /// The next rows: at most `rows_max` rows and at most `rows_max` errors, so that the caller bounds what it holds.
+    ///
+    /// Returns at once when there is something to return or when the state changed, and blocks for at most about 50 ms
+    /// otherwise. A record that does not decode is one row of `errors` and never an `Err`.
+    ///
+    /// # Errors
+    /// The source cannot go on: a file is gone, shrank, is damaged, or lacks a declared column. What was read before is
+    /// delivered first, and every later poll returns the same error.
+    fn poll(&mut self, rows_max: usize) -> Result<Polled, SourceError>;
+
+    /// How much was read and how much there is.
+    fn progress(&self) -> SourceProgress;
+}
+
+/// What one poll returns.
+#[derive(Clone, Debug)]
+pub struct Polled {
+    /// The good rows, in the schema of the description; also together with [`PollState::Ended`].
+    pub rows: RecordBatch,
+    /// The bad records, in the shape of [`headwater_dataflow::repr::errors_schema`].
+    pub errors: RecordBatch,
+    /// The position after these rows and errors.
+    pub position: SourcePosition,
+    /// What to expect of the next poll.
+    pub state: PollState,
+}
+
+/// What to expect of the next poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollState {
+    /// There may be more at hand.
+    More,
+    /// Everything that exists was read; the source waits for more.
+    CaughtUp,
+    /// The input is complete; there will never be more.
+    Ended,
+}
+
+/// How much of a source was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceProgress {
+    /// Bytes read, those before the position it was opened at included. Of a packed file the packed bytes count.
+    pub bytes_read: u64,
+    /// Bytes that exist, if that is known.
+    pub bytes_total: Option<u64>,
+    /// Records read since the source was opened, good and bad.
+    pub records: u64,
+}
+
+/// Opens a source at a position: the default one, or one that a poll of the same description returned.
+///
+/// The first file's header is read here, so that a missing column shows when the source is created. A packed file that
+/// was read in part is decompressed up to the position.
+///
+/// # Errors
+/// No such file (unless the source follows), a packed file in a source that follows, a declared column that the header
+/// lacks or whose type cannot be decoded, a position that is not one of this source, or an input/output error. Each names
+/// what it concerns.
+pub fn open(
+    description: &SourceDescription,
+    base_dir: &Path,
+    from: &SourcePosition,
+) -> Result<Box<dyn Source>, SourceError> {
+    match &description.connector {
+        Connector::File(options) => Ok(Box::new(file::FileSource::open(description, options, base_dir, from)?)),
+    }
+}

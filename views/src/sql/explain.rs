@@ -1,0 +1,185 @@
+//! EXPLAIN: a plan as an indented tree, one operator a line, each followed by what it keeps and computes.
+
+mod expr;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use headwater_dataflow::expr::ScalarExpr;
+use headwater_dataflow::plan::{Aggregate, AggregateFunc, JoinKind, NodeId, Op, Plan};
+use headwater_dataflow::repr::CollectionId;
+
+use super::error::{SqlError, SqlErrorKind};
+use super::plan::plan_view;
+use super::statement::ExplainTarget;
+use super::{RelationKind, Relations};
+use expr::show;
+
+/// Answers EXPLAIN for a query, and for the name of a view that is inlined. Of a materialized view only its text's owner
+/// knows the plan: give the text as a query. Places in errors are counted from the beginning of the query.
+pub fn explain(target: &ExplainTarget, relations: &dyn Relations) -> Result<String, SqlError> {
+    match target {
+        ExplainTarget::Query(query) => Ok(plan_view(query, relations)?.explain),
+        ExplainTarget::Name(name) => match relations.relation(name).map(|relation| relation.kind) {
+            Some(RelationKind::View { query }) => match plan_view(&query, relations) {
+                Ok(view) => Ok(view.explain),
+                Err(error) => Err(SqlError { position: None, ..error }),
+            },
+            Some(RelationKind::Collection { append_only, .. }) => {
+                let history = if append_only { "append-only" } else { "with retractions" };
+                Ok(format!("Get {name} ({history})\n"))
+            }
+            None => Err(SqlError::new(SqlErrorKind::NotFound, format!("relation \"{name}\" does not exist"))),
+        },
+    }
+}
+
+/// Shows a plan. `names` has the names of the collections it reads. The same plan always gives the same text.
+pub fn explain_plan(plan: &Plan, names: &BTreeMap<CollectionId, String>) -> String {
+    let mut uses = vec![0_usize; plan.nodes.len()];
+    for node in &plan.nodes {
+        inputs(&node.op).iter().for_each(|input| uses[input.0] += 1);
+    }
+    let mut tree = Tree { plan, names, uses, shown: BTreeSet::new(), out: String::new() };
+    tree.node(plan.output(), 0);
+    tree.out
+}
+
+struct Tree<'a> {
+    plan: &'a Plan,
+    names: &'a BTreeMap<CollectionId, String>,
+    uses: Vec<usize>,
+    shown: BTreeSet<NodeId>,
+    out: String,
+}
+
+impl Tree<'_> {
+    fn node(&mut self, id: NodeId, depth: usize) {
+        let shared = self.uses[id.0] > 1 && !matches!(self.plan.node(id).op, Op::Get { .. } | Op::Constant { .. });
+        if shared && !self.shown.insert(id) {
+            self.line(depth, &format!("→ #{} (shown above)", id.0));
+            return;
+        }
+        let mark = if shared { format!("#{} ", id.0) } else { String::new() };
+        let head = self.head(&self.plan.node(id).op);
+        self.line(depth, &format!("{mark}{head}"));
+        for detail in self.details(id) {
+            self.line(depth + 2, &detail);
+        }
+        for input in inputs(&self.plan.node(id).op) {
+            self.node(input, depth + 1);
+        }
+    }
+
+    fn line(&mut self, depth: usize, text: &str) {
+        let _ = writeln!(self.out, "{:width$}{text}", "", width = depth * 2);
+    }
+
+    fn head(&self, op: &Op) -> String {
+        match op {
+            Op::Constant { rows } => format!("Constant ({} rows)", rows.len()),
+            Op::Get { collection, append_only, .. } => {
+                let name = self.names.get(collection).cloned().unwrap_or_else(|| collection.to_string());
+                format!("Get {name} (shared import, {})", if *append_only { "append-only" } else { "with retractions" })
+            }
+            Op::Mfp { filters, .. } => if filters.is_empty() { "Project" } else { "Filter and project" }.to_owned(),
+            Op::Join { kind, left_keys, .. } => match (kind, left_keys.is_empty()) {
+                (JoinKind::Inner, false) => "Join (private table per side)".to_owned(),
+                (JoinKind::Inner, true) => "Cross join (private table per side)".to_owned(),
+                (JoinKind::LeftSemi, _) => "Semi join (private table per side)".to_owned(),
+            },
+            Op::Reduce { .. } => "Reduce (private table)".to_owned(),
+            Op::Distinct { .. } => "Distinct (private table)".to_owned(),
+            Op::Union { .. } => "Union".to_owned(),
+        }
+    }
+
+    fn details(&self, id: NodeId) -> Vec<String> {
+        let node = self.plan.node(id);
+        let names = |id: NodeId| -> Vec<String> {
+            self.plan.node(id).schema.fields().iter().map(|field| field.name().clone()).collect()
+        };
+        let mut details = Vec::new();
+        match &node.op {
+            Op::Constant { .. } | Op::Get { .. } => details.push(format!("columns: {}", names(id).join(", "))),
+            Op::Mfp { input, filters, project } => {
+                let columns = names(*input);
+                if !filters.is_empty() {
+                    details.push(format!("filter: {}", list(filters, &columns, " AND ")));
+                }
+                details.push(format!("project: {}", named_list(project, &columns)));
+            }
+            Op::Join { left, right, left_keys, right_keys, null_equals_null, filter, .. } => {
+                let (left, right) = (names(*left), names(*right));
+                let equal = if *null_equals_null { "IS NOT DISTINCT FROM" } else { "=" };
+                let keys: Vec<String> = left_keys
+                    .iter()
+                    .zip(right_keys)
+                    .map(|(a, b)| format!("{} {equal} {}", show(&a.expr, &left), show(&b.expr, &right)))
+                    .collect();
+                if !keys.is_empty() {
+                    details.push(format!("keys: {}", keys.join(", ")));
+                }
+                if let Some(filter) = filter {
+                    details.push(format!("filter: {}", show(&filter.expr, &[left, right].concat())));
+                }
+            }
+            Op::Reduce { input, keys, aggregates, append_only } => {
+                let columns = names(*input);
+                if keys.is_empty() {
+                    details.push("one group".to_owned());
+                } else {
+                    details.push(format!("keys: {}", named_list(keys, &columns)));
+                }
+                for aggregate in aggregates {
+                    details.push(aggregate_text(aggregate, &columns, *append_only));
+                }
+            }
+            Op::Distinct { .. } | Op::Union { .. } => {}
+        }
+        details
+    }
+}
+
+fn inputs(op: &Op) -> Vec<NodeId> {
+    match op {
+        Op::Constant { .. } | Op::Get { .. } => Vec::new(),
+        Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => vec![*input],
+        Op::Join { left, right, .. } => vec![*left, *right],
+        Op::Union { inputs } => inputs.clone(),
+    }
+}
+
+fn list(exprs: &[ScalarExpr], columns: &[String], separator: &str) -> String {
+    exprs.iter().map(|expr| show(&expr.expr, columns)).collect::<Vec<_>>().join(separator)
+}
+
+/// Expressions, with the name of each where it is another than its text.
+fn named_list(exprs: &[ScalarExpr], columns: &[String]) -> String {
+    let named = exprs.iter().map(|expr| {
+        let text = show(&expr.expr, columns);
+        if text == expr.name { text } else { format!("{text} AS {}", expr.name) }
+    });
+    named.collect::<Vec<_>>().join(", ")
+}
+
+/// An aggregate and how its answer is kept.
+fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) -> String {
+    let function = match aggregate.func {
+        AggregateFunc::Count => "count",
+        AggregateFunc::Sum => "sum",
+        AggregateFunc::Avg => "avg",
+        AggregateFunc::Min => "min",
+        AggregateFunc::Max => "max",
+    };
+    let arg = aggregate.arg.as_ref().map_or_else(|| "*".to_owned(), |arg| show(&arg.expr, columns));
+    let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
+    let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
+    let state = match aggregate.func {
+        AggregateFunc::Count if aggregate.distinct => "set per group",
+        AggregateFunc::Min | AggregateFunc::Max if !append_only => "multiset per group",
+        AggregateFunc::Min | AggregateFunc::Max => "slot, append-only",
+        AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => "slot",
+    };
+    format!("{function}({distinct}{arg}){} AS {} ({state})", filter.unwrap_or_default(), aggregate.name)
+}

@@ -1,0 +1,163 @@
+//! Views: from the text of a query to a plan that the dataflow can maintain.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::optimizer::OptimizerConfig;
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::ast::Statement;
+use headwater_dataflow::plan::{Op, Plan};
+use headwater_dataflow::repr::{CollectionId, ObjectId};
+
+use super::Relations;
+use super::error::{SqlError, from_datafusion};
+use super::explain::explain_plan;
+use super::locate::{Construct, Text};
+use super::lower::{Refusal, lower};
+use super::provider::{Provider, parse_query};
+use super::session::{Purpose, session};
+
+/// A view that can be maintained.
+#[derive(Clone, Debug)]
+pub struct PlannedView {
+    /// The operators.
+    pub plan: Plan,
+    /// The columns, of different names and of our types.
+    pub schema: SchemaRef,
+    /// The collections that the dataflow imports, in order; with the clock's rows (object 0) if something in the plan
+    /// never changes and therefore needs to be told that time passes.
+    pub imports: Vec<CollectionId>,
+    /// The names of the relations that the text mentions, views included, in order; errors count as their object:
+    /// who reads `"orders$errors"` depends on `orders`.
+    pub reads: Vec<String>,
+    /// Whether the view never retracts.
+    pub append_only: bool,
+    /// The plan as EXPLAIN shows it.
+    pub explain: String,
+}
+
+/// Plans `query` as a view. Places in errors are counted from the beginning of `query`; see [`SqlError::within`].
+pub fn plan_view(query: &str, relations: &dyn Relations) -> Result<PlannedView, SqlError> {
+    let text = Text::new(query)?;
+    let statement = parse_query(&text)?;
+    check_top_level(&statement, &text)?;
+    let reads = reads(&statement);
+    let state = session(Purpose::View).map_err(|error| from_datafusion(&error, &text))?;
+    let provider = Provider::new(&state, relations);
+    let plan = provider.plan(&text)?;
+    let inlined = provider.into_inlined();
+    let fail = |error| from_datafusion(&error, &text);
+    let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {}).map_err(fail)?;
+    check_functions(&plan).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(fail)?;
+    let lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    let names: BTreeMap<CollectionId, String> = lowered.collections.iter().cloned().collect();
+    Ok(PlannedView {
+        schema: lowered.plan.schema(),
+        imports: imports(&lowered.plan),
+        reads,
+        append_only: lowered.append_only,
+        explain: explain_plan(&lowered.plan, &names),
+        plan: lowered.plan,
+    })
+}
+
+/// The names that a query mentions, without those it defines itself.
+pub(super) fn reads(statement: &Statement) -> Vec<String> {
+    let statement = DfStatement::Statement(Box::new(statement.clone()));
+    let Ok((relations, _)) = resolve_table_references(&statement, true) else { return Vec::new() };
+    let names: BTreeSet<String> = relations
+        .iter()
+        .map(|relation| relation.table())
+        .map(|name| name.strip_suffix("$errors").unwrap_or(name).to_owned())
+        .collect();
+    names.into_iter().collect()
+}
+
+/// Refuses what the planner gets wrong or silently drops.
+pub(super) fn check_query(text: &Text<'_>) -> Result<(), SqlError> {
+    for (words, what) in [(["INTERSECT", "ALL"], "INTERSECT ALL"), (["EXCEPT", "ALL"], "EXCEPT ALL")] {
+        if let Some(place) = text.find_words(&[&words]) {
+            return Err(SqlError::unsupported(what).at(place).hint("leave ALL out, or number the rows first"));
+        }
+    }
+    Ok(())
+}
+
+fn check_top_level(statement: &Statement, text: &Text<'_>) -> Result<(), SqlError> {
+    check_query(text)?;
+    let Statement::Query(query) = statement else { return Ok(()) };
+    if query.order_by.is_some() {
+        let error = SqlError::unsupported("ORDER BY in a view")
+            .hint("leave it out and order when reading: SELECT … FROM view ORDER BY …");
+        return Err(error.at(text.find(&Construct::OrderBy).unwrap_or(text.start())));
+    }
+    Ok(())
+}
+
+/// Functions whose value is not determined by their arguments.
+fn check_functions(plan: &LogicalPlan) -> Result<(), Refusal> {
+    let mut found: Option<(String, Volatility)> = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|inner| {
+                if let Expr::ScalarFunction(function) = inner {
+                    let volatility = function.func.signature().volatility;
+                    if volatility != Volatility::Immutable && found.is_none() {
+                        found = Some((function.name().to_owned(), volatility));
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    let Some((name, volatility)) = found else { return Ok(()) };
+    let hint = match volatility {
+        Volatility::Volatile => "the same row must always give the same value: compute it from the row's columns",
+        _ => {
+            "a view's answer must not change while its sources do not: use it when reading, or compare with a time column"
+        }
+    };
+    Err(Refusal::new(Construct::Name(name.clone()), format!("the function {name}() in a view"), hint))
+}
+
+/// An error with the place of what was refused, or with the view that it came from.
+fn refused(refusal: Refusal, text: &Text<'_>, inlined: &[(String, String)]) -> SqlError {
+    let (construct, message, hint) = match refusal {
+        Refusal::Planner(error) => return from_datafusion(&error, text),
+        Refusal::Invalid { message, hint } => {
+            let place = text.quoted_in(&message).unwrap_or(text.start());
+            return SqlError::invalid(message).at(place).hint(hint);
+        }
+        Refusal::Unsupported { construct, message, hint } => (construct, message, hint),
+    };
+    if let Some(place) = text.find(&construct) {
+        return SqlError::unsupported(message).at(place).hint(hint);
+    }
+    let origin = inlined.iter().find(|(_, query)| Text::new(query).is_ok_and(|text| text.find(&construct).is_some()));
+    let message = match origin {
+        Some((name, _)) => format!("in view \"{name}\": {message}"),
+        None => message,
+    };
+    let place = origin.and_then(|(name, _)| text.find(&Construct::Name(name.clone())));
+    SqlError::unsupported(message).at(place.unwrap_or(text.start())).hint(hint)
+}
+
+fn imports(plan: &Plan) -> Vec<CollectionId> {
+    let imports: BTreeSet<CollectionId> = plan
+        .nodes
+        .iter()
+        .filter_map(|node| match node.op {
+            Op::Get { collection, .. } => Some(collection),
+            Op::Constant { .. } => Some(ObjectId(0).rows()),
+            Op::Mfp { .. } | Op::Join { .. } | Op::Reduce { .. } | Op::Distinct { .. } | Op::Union { .. } => None,
+        })
+        .collect();
+    imports.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

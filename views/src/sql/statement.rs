@@ -1,0 +1,259 @@
+//! Statements: a script is split and parsed into [`Parsed`], each with its exact text and place. Queries stay text here;
+//! only their syntax is checked.
+
+mod reader;
+mod refuse;
+mod source;
+
+use arrow::datatypes::SchemaRef;
+use headwater_connectors::source::{Connector, Format};
+
+use super::ObjectKind;
+use super::error::{Position, SqlError};
+use super::locate::Text;
+use reader::Reader;
+
+/// One statement of a script.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// What it says.
+    pub statement: Statement,
+    /// Its exact text, without the semicolon.
+    pub text: String,
+    /// Where it begins in the script.
+    pub position: Position,
+}
+
+/// The statements.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// `CREATE SOURCE`.
+    CreateSource(CreateSource),
+    /// `CREATE VIEW`.
+    CreateView(CreateView),
+    /// `CREATE MATERIALIZED VIEW`.
+    CreateMaterializedView(CreateView),
+    /// `DROP`.
+    Drop(DropObject),
+    /// `SHOW`.
+    Show(Show),
+    /// `EXPLAIN`.
+    Explain(Explain),
+    /// Any query: its exact text, which begins where the statement begins.
+    Query(String),
+}
+
+/// `CREATE SOURCE [IF NOT EXISTS] name (column type [NOT NULL], …) FROM … FORMAT …`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSource {
+    /// The folded name.
+    pub name: String,
+    /// An existing source is no error.
+    pub if_not_exists: bool,
+    /// The columns; a field that is not nullable is `NOT NULL`.
+    pub schema: SchemaRef,
+    /// Where the bytes come from.
+    pub connector: Connector,
+    /// What the bytes mean.
+    pub format: Format,
+}
+
+/// `CREATE [MATERIALIZED] VIEW [IF NOT EXISTS] name AS query`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateView {
+    /// The folded name.
+    pub name: String,
+    /// An existing view is no error.
+    pub if_not_exists: bool,
+    /// The exact text of the query.
+    pub query: String,
+    /// Where the query begins in the script; see [`SqlError::within`].
+    pub position: Position,
+}
+
+/// `DROP SOURCE | VIEW | MATERIALIZED VIEW [IF EXISTS] name [CASCADE | RESTRICT]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropObject {
+    /// What the name must be.
+    pub kind: ObjectKind,
+    /// The folded name.
+    pub name: String,
+    /// A missing object is no error.
+    pub if_exists: bool,
+    /// Drop what depends on it too.
+    pub cascade: bool,
+}
+
+/// `SHOW …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// `SHOW SOURCES`.
+    Sources,
+    /// `SHOW VIEWS`: those that are not materialized.
+    Views,
+    /// `SHOW MATERIALIZED VIEWS`.
+    MaterializedViews,
+    /// `SHOW OBJECTS`: all of them.
+    Objects,
+    /// `SHOW ERRORS FOR name`: the rows of `name$errors`.
+    Errors(String),
+    /// `SHOW CREATE name`: the statement that created it.
+    Create(String),
+}
+
+/// `EXPLAIN …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// What to explain.
+    pub target: ExplainTarget,
+    /// Where the target begins in the script; see [`SqlError::within`].
+    pub position: Position,
+}
+
+/// What EXPLAIN explains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExplainTarget {
+    /// The plan of a view.
+    Name(String),
+    /// The plan that a query would have as a view.
+    Query(String),
+}
+
+/// Splits `text` at its semicolons and parses every statement. Places in errors are places in `text`.
+pub fn parse(text: &str) -> Result<Vec<Parsed>, SqlError> {
+    let text = Text::new(text)?;
+    let mut reader = Reader::new(&text);
+    let mut statements = Vec::new();
+    while let Some(start) = reader.next_statement()? {
+        let statement = statement(&mut reader)?;
+        let body = reader.text_since(start);
+        statements.push(Parsed { statement, text: body.to_owned(), position: start.into() });
+    }
+    Ok(statements)
+}
+
+fn statement(reader: &mut Reader<'_>) -> Result<Statement, SqlError> {
+    let start = reader.place();
+    if reader.at_query() {
+        return Ok(Statement::Query(reader.query()?));
+    }
+    if reader.accept("CREATE") {
+        return create(reader, start);
+    }
+    if reader.accept("DROP") {
+        return drop_object(reader, start).map(Statement::Drop);
+    }
+    if reader.accept("SHOW") {
+        return show(reader).map(Statement::Show);
+    }
+    if reader.accept("EXPLAIN") {
+        return explain(reader).map(Statement::Explain);
+    }
+    Err(refuse::statement(reader, start))
+}
+
+fn create(reader: &mut Reader<'_>, start: Position) -> Result<Statement, SqlError> {
+    if reader.accept_all(&["MATERIALIZED", "VIEW"]) {
+        return create_view(reader).map(Statement::CreateMaterializedView);
+    }
+    if reader.accept("VIEW") {
+        return create_view(reader).map(Statement::CreateView);
+    }
+    if reader.accept("SOURCE") {
+        return source::create_source(reader).map(Statement::CreateSource);
+    }
+    Err(refuse::create(reader, start))
+}
+
+fn create_view(reader: &mut Reader<'_>) -> Result<CreateView, SqlError> {
+    let if_not_exists = reader.accept_all(&["IF", "NOT", "EXISTS"]);
+    let name = reader.new_name()?;
+    if reader.at("(") {
+        return Err(SqlError::unsupported("a list of column names")
+            .at(reader.place())
+            .hint("name the columns in the query: SELECT expression AS name"));
+    }
+    if reader.at("WITH") {
+        return Err(SqlError::unsupported("options of a view")
+            .at(reader.place())
+            .hint("a view has none: write AS query"));
+    }
+    reader.expect("AS")?;
+    let position = reader.place();
+    if !reader.at_query() {
+        return Err(reader.unexpected("a query: SELECT, WITH or VALUES"));
+    }
+    let query = reader.query()?;
+    Ok(CreateView { name, if_not_exists, query, position })
+}
+
+fn drop_object(reader: &mut Reader<'_>, start: Position) -> Result<DropObject, SqlError> {
+    let kind = if reader.accept_all(&["MATERIALIZED", "VIEW"]) {
+        ObjectKind::MaterializedView
+    } else if reader.accept("VIEW") {
+        ObjectKind::View
+    } else if reader.accept("SOURCE") {
+        ObjectKind::Source
+    } else {
+        return Err(refuse::drop(reader, start));
+    };
+    let if_exists = reader.accept_all(&["IF", "EXISTS"]);
+    let name = reader.name()?;
+    if reader.at(",") {
+        return Err(SqlError::unsupported("dropping several objects in one statement")
+            .at(reader.place())
+            .hint("write one DROP for each"));
+    }
+    let cascade = reader.accept("CASCADE");
+    if !cascade {
+        reader.accept("RESTRICT");
+    }
+    Ok(DropObject { kind, name, if_exists, cascade })
+}
+
+fn show(reader: &mut Reader<'_>) -> Result<Show, SqlError> {
+    if reader.accept("SOURCES") {
+        Ok(Show::Sources)
+    } else if reader.accept("VIEWS") {
+        Ok(Show::Views)
+    } else if reader.accept_all(&["MATERIALIZED", "VIEWS"]) {
+        Ok(Show::MaterializedViews)
+    } else if reader.accept("OBJECTS") {
+        Ok(Show::Objects)
+    } else if reader.accept_all(&["ERRORS", "FOR"]) {
+        Ok(Show::Errors(reader.name()?))
+    } else if reader.accept("CREATE") {
+        // What the object is may be said, as elsewhere in SQL, but the name suffices.
+        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["SOURCE"]] {
+            if reader.accept_all(kind) {
+                break;
+            }
+        }
+        Ok(Show::Create(reader.name()?))
+    } else {
+        Err(reader.unexpected("SOURCES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name"))
+    }
+}
+
+fn explain(reader: &mut Reader<'_>) -> Result<Explain, SqlError> {
+    if reader.at("(") && !reader.at_query() || reader.at("ANALYZE") || reader.at("VERBOSE") {
+        return Err(SqlError::unsupported("options of EXPLAIN")
+            .at(reader.place())
+            .hint("write EXPLAIN followed by the name of a view or by a query"));
+    }
+    let position = reader.place();
+    let target = if reader.at_query() {
+        ExplainTarget::Query(reader.query()?)
+    } else {
+        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"]] {
+            if reader.accept_all(kind) {
+                break;
+            }
+        }
+        ExplainTarget::Name(reader.name()?)
+    };
+    Ok(Explain { target, position })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Statements that exist elsewhere and not here: what to do instead.
+
+use super::reader::Reader;
+use crate::sql::error::{Position, SqlError};
+
+/// A statement that begins with none of our words.
+pub(super) fn statement(reader: &Reader<'_>, start: Position) -> SqlError {
+    let known = [
+        (
+            ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE"].as_slice(),
+            "rows come from sources only: append to the source's file",
+        ),
+        (&["ALTER"], "drop the object and create it anew"),
+        (&["SET", "RESET"], "there are no settings in SQL: see the options of the server"),
+        (
+            &["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT"],
+            "the statements of one deployment are applied together, and every read sees one time: leave it out",
+        ),
+        (&["SUBSCRIBE"], "subscriptions are opened with the command line or over gRPC: headwater subscribe name"),
+        (&["DESCRIBE"], "use SHOW CREATE name"),
+        (&["TABLE"], "write SELECT * FROM name"),
+        (&["REFRESH"], "a materialized view is always fresh: leave it out"),
+    ];
+    for (words, hint) in known {
+        if let Some(word) = words.iter().find(|word| reader.at(word)) {
+            return SqlError::unsupported(format!("the statement {word}")).at(start).hint(hint);
+        }
+    }
+    SqlError::invalid(format!("expected a statement, found {}", reader.shown()))
+        .at(start)
+        .hint("statements are CREATE SOURCE, CREATE VIEW, CREATE MATERIALIZED VIEW, DROP, SHOW, EXPLAIN and SELECT")
+}
+
+/// `CREATE` and then something that is not ours.
+pub(super) fn create(reader: &Reader<'_>, start: Position) -> SqlError {
+    let known = [
+        (
+            ["TABLE", "EXTERNAL", "UNLOGGED"].as_slice(),
+            "rows come from sources: CREATE SOURCE name (…) FROM FILE (…) FORMAT …",
+        ),
+        (&["SINK"], "read the changes of a materialized view by subscribing to it"),
+        (
+            &["INDEX", "UNIQUE"],
+            "the answer of a materialized view is kept ready for every reader: create a materialized view instead",
+        ),
+        (&["OR"], "there is no replacement in place: DROP the object first, then create it"),
+        (&["TEMP", "TEMPORARY", "GLOBAL", "LOCAL"], "objects are durable: leave the word out"),
+        (&["SCHEMA", "DATABASE"], "all objects share one name space: leave it out"),
+        (&["RECURSIVE"], "recursive views are not supported"),
+        (
+            &["FUNCTION", "PROCEDURE", "TRIGGER", "TYPE", "EXTENSION"],
+            "express it with views and the built-in functions",
+        ),
+    ];
+    for (words, hint) in known {
+        if let Some(word) = words.iter().find(|word| reader.at(word)) {
+            let what = if *word == "OR" { "CREATE OR REPLACE".to_owned() } else { format!("CREATE {word}") };
+            return SqlError::unsupported(what).at(start).hint(hint);
+        }
+    }
+    reader.unexpected("SOURCE, VIEW or MATERIALIZED VIEW")
+}
+
+/// `DROP` and then something that is not ours.
+pub(super) fn drop(reader: &Reader<'_>, start: Position) -> SqlError {
+    for word in ["TABLE", "SINK", "INDEX", "SCHEMA", "DATABASE", "FUNCTION"] {
+        if reader.at(word) {
+            return SqlError::unsupported(format!("DROP {word}"))
+                .at(start)
+                .hint("objects are sources, views and materialized views");
+        }
+    }
+    reader.unexpected("SOURCE, VIEW or MATERIALIZED VIEW")
+}
