@@ -1,5 +1,7 @@
 //! The log on real files: what is bound comes back, torn tails are cut, all other damage is refused.
 
+mod cost;
+
 use std::fs;
 
 use arrow::array::{Array, Int64Array, StringArray};

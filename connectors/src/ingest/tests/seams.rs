@@ -182,3 +182,32 @@ fn a_snapshot_is_announced_and_made_of_large_pieces() {
     }
     ingest.shutdown();
 }
+
+/// The replay waits for its reader with ticks already being pushed, and those overflow too.
+#[test]
+fn an_importer_that_overflows_before_it_follows_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::with((0..30).map(|n| (n * 10_000..n * 10_000 + 10_000, 0)).collect());
+    let scripts = scripts([(1, Arc::clone(&script))]);
+    let config = IngestConfig { tick_rows_max: 10_000, idle_tick_ms: 60_000, ..config(dir.path()) };
+    let (ingest, _) = open_all(config, &scripts);
+    wait_for_all(&ingest, 1, &script);
+    let rows = ObjectId(1).rows();
+    let seam = ingest.import(&[rows], None).unwrap();
+    for id in 300_000..300_400 {
+        script.push(id..id + 1, 0);
+        until("the row is sealed", || ingest.source_status(ObjectId(1)).unwrap().records == u64::try_from(id).unwrap() + 1);
+    }
+    wait_for_all(&ingest, 1, &script);
+    assert_eq!((ingest.metrics().overflows, ingest.metrics().imports_replaying), (1, 1));
+    let log = logged(&ingest, rows);
+    let last = *log.last_key_value().unwrap().0;
+    let mut got = Delivered::default();
+    until("everything is delivered", || {
+        got.pop(&seam.ports[&rows].1[0], usize::MAX);
+        got.last >= last
+    });
+    check(&got, seam.as_of, &log, "the importer");
+    until("it follows", || ingest.metrics().imports_following == 1);
+    ingest.shutdown();
+}
