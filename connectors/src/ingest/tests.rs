@@ -171,8 +171,11 @@ fn config(data_dir: &Path) -> IngestConfig {
     }
 }
 
-/// Opens ingest over scripts; the list collects the announced times.
-fn open(config: IngestConfig, scripts: &Scripts) -> Result<(Ingest, Arc<Mutex<Vec<Timestamp>>>), EdgeError> {
+/// The announced times.
+type Announced = Arc<Mutex<Vec<Timestamp>>>;
+
+/// Opens ingest over scripts.
+fn open(config: IngestConfig, scripts: &Scripts) -> Result<(Ingest, Announced), EdgeError> {
     let announced = Arc::new(Mutex::new(Vec::new()));
     let (noted, scripts) = (Arc::clone(&announced), Arc::clone(scripts));
     let opener = move |description: &SourceDescription, _: &Path, from: &SourcePosition| {
@@ -185,7 +188,7 @@ fn open(config: IngestConfig, scripts: &Scripts) -> Result<(Ingest, Arc<Mutex<Ve
 }
 
 /// Opens ingest and reads all scripts.
-fn open_all(config: IngestConfig, scripts: &Scripts) -> (Ingest, Arc<Mutex<Vec<Timestamp>>>) {
+fn open_all(config: IngestConfig, scripts: &Scripts) -> (Ingest, Announced) {
     let (ingest, announced) = open(config, scripts).unwrap();
     for object in scripts.keys() {
         ingest.add_source(describe(*object)).unwrap();

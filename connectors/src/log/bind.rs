@@ -217,8 +217,8 @@ fn read_segment(dir: &Path, number: u32) -> Result<Option<(Bindings, u64)>, Edge
         if frame.kind != FrameKind::Bind || frame.tick < bindings.tick {
             return Err(damaged(format!("a binding at {} follows one at {}", frame.tick, bindings.tick)));
         }
-        let bind: BindFrame =
-            serde_json::from_slice(&frame.payload).map_err(|error| damaged(format!("a binding is not valid: {error}")))?;
+        let bind: BindFrame = serde_json::from_slice(&frame.payload)
+            .map_err(|error| damaged(format!("a binding is not valid: {error}")))?;
         if bind.full != (at == 0) {
             return Err(damaged("full bindings stand at the head of a segment and only there".into()));
         }
@@ -238,7 +238,11 @@ mod tests {
             offset,
             rows: offset / 2,
             errors: 0,
-            reached: Reached { position: SourcePosition(format!("{{\"at\":{offset}}}")), rows_ahead: 1, errors_ahead: 2 },
+            reached: Reached {
+                position: SourcePosition(format!("{{\"at\":{offset}}}")),
+                rows_ahead: 1,
+                errors_ahead: 2,
+            },
         }
     }
 

@@ -33,12 +33,8 @@ pub(crate) fn lock_data_dir(dir: &Path) -> Result<File, EdgeError> {
         sync_dir(parent)?;
     }
     let path = dir.join("lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(EdgeError::io("open", &path))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(EdgeError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(EdgeError::InUse { dir: dir.to_path_buf() }),

@@ -184,7 +184,10 @@ fn torn_tails_are_cut_at_every_byte() {
         assert_eq!(recovered.bindings.objects[&OBJECT].reached, reached(&last.to_string()), "{what}");
         assert_eq!(ticks(&recovered.objects[&OBJECT], 0, u64::MAX), expected(1..last + 1), "{what}");
         // What was cut stays cut.
-        assert!(fs::metadata(&data).unwrap().len() == if last == 4 { after.0.len() as u64 } else { before.0 }, "{what}");
+        assert!(
+            fs::metadata(&data).unwrap().len() == if last == 4 { after.0.len() as u64 } else { before.0 },
+            "{what}"
+        );
     };
     check(&after.0, &after.1, 4, "nothing is torn");
     for cut in usize::try_from(before.0).unwrap()..after.0.len() {

@@ -74,7 +74,8 @@ fn times_never_repeat_whatever_the_clock_does() {
     let mut last = 0;
     let mut next = 0;
     for round in 0..12 {
-        let config = IngestConfig { idle_tick_ms: 1, clock: Arc::clone(&clock) as Arc<dyn Clock>, ..config(dir.path()) };
+        let config =
+            IngestConfig { idle_tick_ms: 1, clock: Arc::clone(&clock) as Arc<dyn Clock>, ..config(dir.path()) };
         let (ingest, announced) = open_all(config, &scripts);
         for _ in 0..random.random_range(1..30) {
             let now = clock.now_ms();

@@ -1,5 +1,7 @@
 //! The seam: however and whenever an importer enters, it gets every row exactly once, at its tick.
 
+use std::sync::atomic::AtomicBool;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -20,79 +22,91 @@ fn check(delivered: &Delivered, as_of: Timestamp, log: &BTreeMap<Timestamp, Vec<
     assert_eq!(delivered.ticks, ticks, "{who}: ticks after {as_of}");
 }
 
+/// Pushes rows at a random pace until `done`.
+fn write(script: &Script, done: &AtomicBool) {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let mut next = 0;
+    while !done.load(Ordering::Acquire) {
+        let len = if random.random_bool(0.9) { random.random_range(1..5) } else { random.random_range(50..400) };
+        script.push(next..next + len, usize::from(random.random_bool(0.1)));
+        next += len;
+        std::thread::sleep(Duration::from_micros(random.random_range(0..3_000)));
+    }
+}
+
+/// What one importer got, on each of two workers.
+struct Imported {
+    number: u64,
+    collection: CollectionId,
+    as_of: Timestamp,
+    delivered: [Delivered; 2],
+}
+
+/// Enters, reads at a random pace until `done`, and then whatever is left.
+fn import_under_load(ingest: &Ingest, number: u64, done: &AtomicBool) -> Imported {
+    let mut random = ChaCha8Rng::seed_from_u64(1_000 + number);
+    let object = ObjectId(1);
+    let collection = if number % 10 == 9 { object.errors() } else { object.rows() };
+    let back = random.random_range(0..3_000);
+    let as_of = number.is_multiple_of(3).then(|| ingest.bound().saturating_sub(back));
+    let seam = ingest.import(&[collection], as_of).unwrap();
+    let readers = &seam.ports[&collection].1;
+    let mut delivered = [Delivered::default(), Delivered::default()];
+    while !done.load(Ordering::Acquire) {
+        let max = random.random_range(0..20);
+        for (got, reader) in delivered.iter_mut().zip(readers) {
+            got.pop(reader, max);
+        }
+        std::thread::sleep(Duration::from_micros(random.random_range(0..5_000)));
+    }
+    until("the source is bound", || {
+        let status = ingest.source_status(object).unwrap();
+        status.state == SourceState::Ended && ingest.bound() >= status.last_tick
+    });
+    let last = ingest.source_status(object).unwrap().last_tick;
+    until("everything is delivered", || {
+        for (got, reader) in delivered.iter_mut().zip(readers) {
+            got.pop(reader, usize::MAX);
+        }
+        delivered.iter().all(|got| got.last >= last)
+    });
+    Imported { number, collection, as_of: seam.as_of, delivered }
+}
+
 #[test]
 fn a_hundred_importers_enter_under_load() {
     let dir = tempfile::tempdir().unwrap();
     let script = Arc::new(Script::default());
     let scripts = scripts([(1, Arc::clone(&script)), (2, Script::with(vec![(0..50, 0)]))]);
     let (ingest, _) = open_all(IngestConfig { workers: 2, ..config(dir.path()) }, &scripts);
-    let done = std::sync::atomic::AtomicBool::new(false);
-    let outcomes = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut random = ChaCha8Rng::seed_from_u64(1);
-            let mut next = 0;
-            while !done.load(Ordering::Acquire) {
-                let len = if random.random_bool(0.9) { random.random_range(1..5) } else { random.random_range(50..400) };
-                script.push(next..next + len, usize::from(random.random_bool(0.1)));
-                next += len;
-                std::thread::sleep(Duration::from_micros(random.random_range(0..3_000)));
-            }
-        });
+    let done = AtomicBool::new(false);
+    let imported = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&script, &done));
+        let mut random = ChaCha8Rng::seed_from_u64(2);
         let importers: Vec<_> = (0..100)
             .map(|number| {
-                let ingest = ingest.clone();
-                let mut random = ChaCha8Rng::seed_from_u64(1_000 + number);
                 std::thread::sleep(Duration::from_micros(random.random_range(0..30_000)));
-                let done = &done;
-                scope.spawn(move || {
-                    let object = ObjectId(1);
-                    let collection = if number % 10 == 9 { object.errors() } else { object.rows() };
-                    let back = random.random_range(0..3_000);
-                    let as_of = (number % 3 == 0).then(|| ingest.bound().saturating_sub(back));
-                    let seam = ingest.import(&[collection], as_of).unwrap();
-                    let mut delivered = [Delivered::default(), Delivered::default()];
-                    let readers = &seam.ports[&collection].1;
-                    let mut pop = |max| {
-                        delivered.iter_mut().zip(readers).map(|(got, reader)| got.pop(reader, max)).sum::<usize>()
-                    };
-                    while !done.load(Ordering::Acquire) {
-                        let max = random.random_range(0..20);
-                        pop(max);
-                        std::thread::sleep(Duration::from_micros(random.random_range(0..5_000)));
-                    }
-                    until("the source is bound", || {
-                        let status = ingest.source_status(object).unwrap();
-                        status.state == SourceState::Ended && ingest.bound() >= status.last_tick
-                    });
-                    let last = ingest.source_status(object).unwrap().last_tick;
-                    let (got, readers) = (&mut delivered, readers);
-                    until("everything is delivered", || {
-                        for (got, reader) in got.iter_mut().zip(readers) {
-                            got.pop(reader, usize::MAX);
-                        }
-                        got.iter().all(|got| got.last >= last)
-                    });
-                    (number, collection, seam.as_of, delivered)
-                })
+                let (ingest, done) = (&ingest, &done);
+                scope.spawn(move || import_under_load(ingest, number, done))
             })
             .collect();
         until("enough ticks were sealed", || ingest.metrics().ticks >= 800);
-        script.end();
+        // The writer first: a script must not grow after its end.
         done.store(true, Ordering::Release);
         writer.join().unwrap();
+        script.end();
         importers.into_iter().map(|importer| importer.join().unwrap()).collect::<Vec<_>>()
     });
     let rows = logged(&ingest, ObjectId(1).rows());
     let errors = logged(&ingest, ObjectId(1).errors());
     assert_eq!(rows.values().flatten().copied().collect::<Vec<_>>(), script.all().0);
     assert_eq!(errors.values().flatten().count(), script.all().1);
-    for (number, collection, as_of, delivered) in &outcomes {
+    for Imported { number, collection, as_of, delivered } in &imported {
         let log = if collection.part == Part::Rows { &rows } else { &errors };
         for got in delivered {
             check(got, *as_of, log, &format!("importer {number}"));
         }
     }
-    drop(outcomes);
     assert_eq!(ingest.failure(), None);
     until("importers that are gone are forgotten", || {
         let metrics = ingest.metrics();
@@ -196,7 +210,9 @@ fn an_importer_that_overflows_before_it_follows_loses_nothing() {
     let seam = ingest.import(&[rows], None).unwrap();
     for id in 300_000..300_400 {
         script.push(id..id + 1, 0);
-        until("the row is sealed", || ingest.source_status(ObjectId(1)).unwrap().records == u64::try_from(id).unwrap() + 1);
+        until("the row is sealed", || {
+            ingest.source_status(ObjectId(1)).unwrap().records == u64::try_from(id).unwrap() + 1
+        });
     }
     wait_for_all(&ingest, 1, &script);
     assert_eq!((ingest.metrics().overflows, ingest.metrics().imports_replaying), (1, 1));

@@ -84,9 +84,10 @@ fn a_broken_source_says_so_and_disturbs_nobody() {
     assert!(ingest.check_source(&describe(1)).is_ok());
     ingest.add_source(describe(3)).unwrap();
     for object in [2, 3] {
-        until("the source failed", || {
-            matches!(ingest.source_status(ObjectId(object)).unwrap().state, SourceState::Failed(message) if message.contains("scripted"))
-        });
+        until(
+            "the source failed",
+            || matches!(ingest.source_status(ObjectId(object)).unwrap().state, SourceState::Failed(message) if message.contains("scripted")),
+        );
     }
     assert_eq!(ingest.source_status(ObjectId(2)).unwrap().records, 5, "what was read before counts");
     good.push(10..30, 0);

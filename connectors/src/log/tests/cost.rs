@@ -14,7 +14,8 @@ fn lines(first: i64, count: i64) -> RecordBatch {
     let ids = first..first + count;
     let text = |make: fn(i64) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(ids.clone().map(make))) };
     let decimals = Decimal128Array::from_iter_values(ids.clone().map(|id| i128::from(id % 10_000)));
-    let times = TimestampMicrosecondArray::from_iter_values(ids.clone().map(|id| id * 1_000_000)).with_timezone("+00:00");
+    let times =
+        TimestampMicrosecondArray::from_iter_values(ids.clone().map(|id| id * 1_000_000)).with_timezone("+00:00");
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("invoice", text(|id| format!("{}", 536_365 + id / 20))),
         ("stock_code", text(|id| format!("{:05}A", id * 7 % 4_000))),
@@ -22,14 +23,18 @@ fn lines(first: i64, count: i64) -> RecordBatch {
         ("quantity", Arc::new(Int32Array::from_iter_values(ids.clone().map(|id| i32::try_from(id % 50).unwrap())))),
         ("invoice_date", Arc::new(times)),
         ("price", Arc::new(decimals.with_precision_and_scale(12, 3).unwrap())),
-        ("customer_id", Arc::new(ids.clone().map(|id| (id % 4 != 0).then_some(12_000 + id % 4_300)).collect::<Int64Array>())),
+        (
+            "customer_id",
+            Arc::new(ids.clone().map(|id| (id % 4 != 0).then_some(12_000 + id % 4_300)).collect::<Int64Array>()),
+        ),
         ("country", text(|id| if id % 10 == 0 { "Germany".into() } else { "United Kingdom".into() })),
         ("line", Arc::new(Int64Array::from_iter_values(ids.clone()))),
     ];
     let fields: Vec<Field> =
         columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect();
     assert!(fields.iter().any(|f| matches!(f.data_type(), DataType::Timestamp(TimeUnit::Microsecond, Some(_)))));
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect()).unwrap()
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())
+        .unwrap()
 }
 
 /// CPU seconds of this thread.
@@ -72,7 +77,9 @@ fn cost_of_the_log() {
     measure("read 1 M rows", 1_000_000, || assert_eq!(read(&object, Part::Rows, 0), 1_000_000));
     let line = lines(0, 1);
     let before = log.figures.bytes.load(Ordering::Relaxed);
-    measure("append 1,000 ticks of one row", 1_000, || (1_000..2_000).for_each(|tick| commit(&mut log, &object, tick, &line)));
+    measure("append 1,000 ticks of one row", 1_000, || {
+        (1_000..2_000).for_each(|tick| commit(&mut log, &object, tick, &line))
+    });
     println!("bytes/tick: {:.1}", (log.figures.bytes.load(Ordering::Relaxed) - before) as f64 / 1e3);
     measure("read 1,000 ticks of one row", 1_000, || assert_eq!(read(&object, Part::Rows, 1_000), 1_000));
     drop((log, lock));
