@@ -112,9 +112,11 @@ impl BindLog {
             return Err(EdgeError::damaged(&segment_path(dir, 0), 0, "the file is missing"));
         };
         let mut found = read_segment(dir, newest)?;
+        let mut changed = false;
         if found.is_none() && numbers.last() == newest.checked_sub(1).as_ref() {
             // The process ended while it began this segment. The one before is deleted only after that.
             remove_segment(dir, newest)?;
+            changed = true;
             newest -= 1;
             numbers.pop();
             found = read_segment(dir, newest)?;
@@ -125,11 +127,14 @@ impl BindLog {
         };
         for number in numbers {
             remove_segment(dir, number)?;
+            changed = true;
         }
         if fs::metadata(&path).map_err(EdgeError::io("read", &path))?.len() > len {
             truncate(&path, len)?;
         }
-        sync_dir(dir)?;
+        if changed {
+            sync_dir(dir)?;
+        }
         let file = File::options().write(true).open(&path).map_err(EdgeError::io("open", &path))?;
         Ok(BindLog { dir: dir.to_path_buf(), segment: newest, file, len, segment_len_max: SEGMENT_LEN_MAX, bindings })
     }
