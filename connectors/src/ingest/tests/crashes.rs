@@ -19,8 +19,8 @@ fn a_crash_at_any_moment_loses_and_doubles_nothing() {
     let script = Script::with(polls);
     let scripts = scripts([(1, Arc::clone(&script)), (2, Script::with(vec![(0..4_000, 0)]))]);
     // Ticks are smaller than polls: positions are bound in the middle of a poll.
-    let small = |data_dir: &Path| IngestConfig { tick_rows_max: 17, ..config(data_dir) };
-    let (ingest, announced) = open_all(small(dir.path()), &scripts);
+    let small = IngestConfig { tick_rows_max: 17, ..config(dir.path()) };
+    let (ingest, announced) = open_all(small, &scripts);
     let mut copies = Vec::new();
     until("everything is bound", || {
         let before = announced.lock().unwrap().last().copied().unwrap_or(0);
@@ -34,7 +34,7 @@ fn a_crash_at_any_moment_loses_and_doubles_nothing() {
     script.end();
     let mut recovered_in_the_middle = 0;
     for (announced_before, copy) in &copies {
-        let (ingest, announced) = open(small(copy.path()), &scripts).unwrap();
+        let (ingest, announced) = open(IngestConfig { tick_rows_max: 230, ..config(copy.path()) }, &scripts).unwrap();
         let bound = ingest.bound();
         ingest.add_source(describe(1)).unwrap();
         ingest.add_source(describe(2)).unwrap();
