@@ -2,4 +2,7 @@
 
 pub mod clock;
 mod decode;
+pub mod error;
+pub mod ingest;
+mod log;
 pub mod source;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_dataflow::repr::{Diff, ObjectId, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::sql::{ObjectKind, SqlError};
 
@@ -256,11 +256,82 @@ pub struct Status {
     pub recovery_ms: Option<u64>,
 }
 
+/// The place for the answer of a request.
+pub type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
+
 /// A request to the coordinator with the place for its answer.
 ///
 /// The variants mirror the methods of [`Control`]; see there.
 #[derive(Debug)]
-pub enum Request {}
+pub enum Request {
+    /// [`Control::deploy`].
+    Deploy {
+        /// The scripts, in order.
+        scripts: Vec<Script>,
+        /// Check only.
+        validate_only: bool,
+        /// What became of each statement.
+        reply: Reply<Vec<StatementOutcome>>,
+    },
+    /// [`Control::drop_object`].
+    Drop {
+        /// The object.
+        name: String,
+        /// With everything that depends on it.
+        cascade: bool,
+        /// An object that does not exist is no error.
+        if_exists: bool,
+        /// The names dropped.
+        reply: Reply<Vec<String>>,
+    },
+    /// [`Control::watch`].
+    Watch {
+        /// The objects.
+        names: Vec<String>,
+        /// Their states.
+        reply: Reply<mpsc::Receiver<Vec<ObjectInfo>>>,
+    },
+    /// [`Control::list`].
+    List {
+        /// All objects.
+        reply: Reply<Vec<ObjectInfo>>,
+    },
+    /// [`Control::get`].
+    Get {
+        /// The object.
+        name: String,
+        /// What is known of it.
+        reply: Reply<ObjectInfo>,
+    },
+    /// [`Control::explain`].
+    Explain {
+        /// A name or a query.
+        target: String,
+        /// The plan.
+        reply: Reply<String>,
+    },
+    /// [`Control::query`].
+    Query {
+        /// The SELECT.
+        sql: String,
+        /// At which time.
+        at: Option<Timestamp>,
+        /// The rows.
+        reply: Reply<QueryAnswer>,
+    },
+    /// [`Control::subscribe`].
+    Subscribe {
+        /// What to subscribe to.
+        options: SubscribeOptions,
+        /// The events.
+        reply: Reply<mpsc::Receiver<SubscriptionEvent>>,
+    },
+    /// [`Control::status`].
+    Status {
+        /// The state of the server.
+        reply: Reply<Status>,
+    },
+}
 
 /// A handle to the coordinator.
 #[derive(Clone, Debug)]
@@ -277,47 +348,62 @@ impl Control {
     /// Checks all statements of all scripts, in order, then (unless `validate_only`) applies them in order. Nothing is
     /// applied if any is refused. Returns when the catalog is durable, not when views are hydrated.
     pub async fn deploy(&self, scripts: Vec<Script>, validate_only: bool) -> Result<Vec<StatementOutcome>, ControlError> {
-        todo!()
+        self.ask(|reply| Request::Deploy { scripts, validate_only, reply }).await
     }
 
     /// Drops an object, with everything that depends on it if `cascade`. Returns the names dropped, dependents first.
     pub async fn drop_object(&self, name: &str, cascade: bool, if_exists: bool) -> Result<Vec<String>, ControlError> {
-        todo!()
+        let name = name.to_owned();
+        self.ask(|reply| Request::Drop { name, cascade, if_exists, reply }).await
     }
 
     /// Reports the state of the named objects: at once, and at every change, until all are serving or failed.
     pub async fn watch(&self, names: Vec<String>) -> Result<mpsc::Receiver<Vec<ObjectInfo>>, ControlError> {
-        todo!()
+        self.ask(|reply| Request::Watch { names, reply }).await
     }
 
     /// All objects, in the order of their names.
     pub async fn list(&self) -> Result<Vec<ObjectInfo>, ControlError> {
-        todo!()
+        self.ask(|reply| Request::List { reply }).await
     }
 
     /// One object.
     pub async fn get(&self, name: &str) -> Result<ObjectInfo, ControlError> {
-        todo!()
+        let name = name.to_owned();
+        self.ask(|reply| Request::Get { name, reply }).await
     }
 
     /// The plan of a view by name, or of any query that could be a view.
     pub async fn explain(&self, target: &str) -> Result<String, ControlError> {
-        todo!()
+        let target = target.to_owned();
+        self.ask(|reply| Request::Explain { target, reply }).await
     }
 
     /// Any SELECT over views and sources at one time: `at`, or the newest time that all of them have reached.
     pub async fn query(&self, sql: &str, at: Option<Timestamp>) -> Result<QueryAnswer, ControlError> {
-        todo!()
+        let sql = sql.to_owned();
+        self.ask(|reply| Request::Query { sql, at, reply }).await
     }
 
     /// Opens a subscription. Dropping the receiver ends it. The queue is bounded: a subscriber that falls behind gets
     /// merged transitions, and [`SubscriptionEvent::Closing`] if that is not enough.
     pub async fn subscribe(&self, options: SubscribeOptions) -> Result<mpsc::Receiver<SubscriptionEvent>, ControlError> {
-        todo!()
+        self.ask(|reply| Request::Subscribe { options, reply }).await
     }
 
     /// The state of the server.
     pub async fn status(&self) -> Result<Status, ControlError> {
-        todo!()
+        self.ask(|reply| Request::Status { reply }).await
     }
+
+    /// Puts one request into the coordinator's queue (waiting while it is full) and waits for the answer.
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+fn stopping() -> ControlError {
+    ControlError::Unavailable { message: "the server is stopping: ask again when it has been restarted".to_owned() }
 }

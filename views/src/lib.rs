@@ -1,4 +1,11 @@
 //! The control plane: SQL text to plans, the catalog, the coordinator, subscriptions and the gRPC service.
 
+pub mod catalog;
 pub mod control;
+pub mod coordinator;
+pub mod http;
+pub mod hub;
+pub mod metrics;
+pub mod server;
+pub mod service;
 pub mod sql;

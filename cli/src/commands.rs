@@ -1,0 +1,37 @@
+//! One file a command.
+
+mod config;
+mod deploy;
+mod describe;
+mod drop;
+mod errors;
+mod explain;
+mod list;
+mod objects;
+mod progress;
+mod query;
+mod status;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use crate::args::{Cli, Command};
+use crate::serve;
+
+/// Runs the command of the line.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Config(args) => config::run(&args, &global),
+        Command::Deploy(args) => deploy::run(args, &global).await,
+        Command::Drop(args) => drop::run(args, &global).await,
+        Command::List => list::run(&global).await,
+        Command::Describe(args) => describe::run(args, &global).await,
+        Command::Explain(args) => explain::run(args, &global).await,
+        Command::Query(args) => query::run(args, &global).await,
+        Command::Subscribe(args) => subscribe::run(args, &global).await,
+        Command::Errors(args) => errors::run(args, &global).await,
+        Command::Status(args) => status::run(args, &global).await,
+    }
+}

@@ -1,0 +1,180 @@
+//! Dataflows: created at the seam, dropped in two phases.
+//!
+//! ```text
+//!  Live ── CloseSink ──► Closing ── every worker ──► Closed ── no importer left: Release ──► Releasing ──► gone
+//! ```
+//! The names of dropped objects are free as soon as the catalog says so; their dataflows and logs go when those that
+//! read them have gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headwater_dataflow::port::PortFeed;
+use headwater_dataflow::protocol::{DataflowDescription, Import, PortReaders};
+use headwater_dataflow::repr::{CollectionId, ObjectId, Part, Timestamp};
+
+use super::Coordinator;
+use super::deploy::{edge_failed, store_failed, with_causes};
+use super::progress::CatchUp;
+use crate::catalog::{Object, store};
+use crate::control::ControlError;
+use crate::hub::Acknowledged;
+use crate::sql::{ObjectKind, PlannedView};
+
+/// The collection without rows whose ticks only say that time passes.
+const CLOCK: ObjectId = ObjectId(0);
+
+/// Where a dataflow is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It computes.
+    Live,
+    /// Its sinks are being closed.
+    Closing,
+    /// No worker exports anything of it.
+    Closed,
+    /// The workers let go of it.
+    Releasing,
+}
+
+/// A dataflow of the engine.
+pub(super) struct Dataflow {
+    /// The objects whose collections it imports.
+    imports: BTreeSet<ObjectId>,
+    /// Where its snapshot comes in.
+    pub(super) feeds: Vec<PortFeed>,
+    pub(super) stage: Stage,
+    pub(super) catch_up: CatchUp,
+}
+
+impl Coordinator {
+    /// Creates the dataflow of a materialised view as of `as_of`, or of the present tick.
+    pub(super) fn create_dataflow(
+        &mut self,
+        object: &Object,
+        planned: &PlannedView,
+        as_of: Option<Timestamp>,
+    ) -> Result<(), ControlError> {
+        let collections: BTreeSet<CollectionId> = planned.imports.iter().copied().collect();
+        let through_ports: Vec<CollectionId> =
+            collections.iter().copied().filter(|collection| self.comes_from_outside(*collection)).collect();
+        let seam = self.parts.ingest.import(&through_ports, as_of).map_err(edge_failed)?;
+        let mut ports = seam.ports;
+        let mut feeds = Vec::new();
+        let mut imports = Vec::new();
+        for collection in &collections {
+            let collection = *collection;
+            let schema = match self.catalog.get(collection.object) {
+                Some(read) => read.columns(collection.part),
+                None => Arc::new(arrow::datatypes::Schema::empty()),
+            };
+            imports.push(match ports.remove(&collection) {
+                Some((feed, readers)) => {
+                    feeds.push(feed);
+                    Import::Source { collection, schema, port: PortReaders::new(readers) }
+                }
+                None => Import::View { collection, schema },
+            });
+        }
+        let imported: BTreeSet<ObjectId> = collections.iter().map(|collection| collection.object).collect();
+        let sources = imported.iter().flat_map(|read| self.catalog.sources(*read)).collect();
+        let dataflow =
+            Dataflow { imports: imported, feeds, stage: Stage::Live, catch_up: CatchUp::new(sources) };
+        let description = DataflowDescription {
+            object: object.id,
+            name: object.name.clone(),
+            imports,
+            plan: planned.plan.clone(),
+            as_of: seam.as_of,
+        };
+        self.parts.hub.create(description, self.parts.history_ms, object.columns(Part::Rows));
+        self.dataflows.insert(object.id, dataflow);
+        Ok(())
+    }
+
+    fn comes_from_outside(&self, collection: CollectionId) -> bool {
+        collection.object == CLOCK
+            || self.catalog.get(collection.object).is_some_and(|object| object.kind() == ObjectKind::Source)
+    }
+
+    /// Drops an object by name, with its dependents if `cascade`.
+    pub(super) fn drop_object(
+        &mut self,
+        name: &str,
+        cascade: bool,
+        if_exists: bool,
+    ) -> Result<Vec<String>, ControlError> {
+        let Some(object) = self.catalog.find(name) else {
+            return if if_exists {
+                Ok(Vec::new())
+            } else {
+                Err(ControlError::NotFound { kind: "object", name: name.to_owned() })
+            };
+        };
+        let order = self.catalog.drop_order(object.id);
+        if order.len() > 1 && !cascade {
+            let dependents = self.catalog.dependents(object.id);
+            return Err(ControlError::Dependencies { name: object.name.clone(), dependents });
+        }
+        let objects: Vec<Arc<Object>> = order.into_iter().filter_map(|id| self.catalog.get(id).cloned()).collect();
+        self.drop_objects(&objects)?;
+        Ok(objects.iter().map(|object| object.name.clone()).collect())
+    }
+
+    /// Drops objects, dependents first: each is out of the catalog before the next one is touched.
+    pub(super) fn drop_objects(&mut self, objects: &[Arc<Object>]) -> Result<(), ControlError> {
+        for object in objects {
+            self.parts.store.append(&store::Change::Drop { id: object.id }).map_err(store_failed)?;
+            self.catalog.remove(object.id);
+            if let Some(dataflow) = self.dataflows.get_mut(&object.id) {
+                dataflow.stage = Stage::Closing;
+                self.parts.hub.close(object.id, &format!("{} \"{}\" was dropped", object.kind(), object.name));
+            }
+            if object.kind() == ObjectKind::Source {
+                self.doomed_sources.push(object.id);
+            }
+        }
+        self.release_what_nobody_reads();
+        Ok(())
+    }
+
+    /// The workers have confirmed a step.
+    pub(super) fn acknowledge(&mut self, acknowledged: Acknowledged) {
+        match acknowledged {
+            Acknowledged::SinkClosed(object) => {
+                if let Some(dataflow) = self.dataflows.get_mut(&object) {
+                    dataflow.stage = Stage::Closed;
+                }
+            }
+            Acknowledged::Released(object) => drop(self.dataflows.remove(&object)),
+        }
+        self.release_what_nobody_reads();
+    }
+
+    fn release_what_nobody_reads(&mut self) {
+        let read: BTreeSet<ObjectId> = self.dataflows.values().flat_map(|d| d.imports.iter().copied()).collect();
+        for (object, dataflow) in &mut self.dataflows {
+            if dataflow.stage == Stage::Closed && !read.contains(object) {
+                dataflow.stage = Stage::Releasing;
+                self.parts.hub.release(*object);
+            }
+        }
+        let (stay, go) = std::mem::take(&mut self.doomed_sources).into_iter().partition(|id| read.contains(id));
+        self.doomed_sources = stay;
+        for id in go {
+            self.remove_source(id);
+        }
+    }
+
+    /// Stops a dropped source and deletes its log. What cannot be deleted is tried again at the next start.
+    pub(super) fn remove_source(&self, id: ObjectId) {
+        if let Err(error) = self.parts.ingest.remove_source(id) {
+            tracing::warn!(object = %id, error = with_causes(&error), "cannot remove the log of a dropped source");
+        }
+    }
+
+    /// How many dataflows the engine holds, those on their way out included.
+    pub(super) fn dataflow_stages(&self) -> BTreeMap<ObjectId, Stage> {
+        self.dataflows.iter().map(|(object, dataflow)| (*object, dataflow.stage)).collect()
+    }
+}

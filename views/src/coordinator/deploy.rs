@@ -1,0 +1,286 @@
+//! Applying what was planned, one statement after the other; and recovery, which applies the catalog in the same way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use headwater_dataflow::repr::{ObjectId, Timestamp};
+
+use super::plan::{Step, Work, plan_again, plan_scripts};
+use super::{Change, Coordinator, Parts};
+use crate::catalog::store::{self, StoreError};
+use crate::catalog::{Definition, Object};
+use crate::control::{Action, ControlError, QueryAnswer, Reply, Script, StatementOutcome};
+use crate::sql::{ObjectKind, SqlError};
+
+/// A deployment on its way: what is done, what is not.
+pub(super) struct Deployment {
+    scripts: Vec<Script>,
+    steps: VecDeque<Step>,
+    /// The query that is being answered.
+    asked: Option<Step>,
+    outcomes: Vec<StatementOutcome>,
+    reply: Reply<Vec<StatementOutcome>>,
+}
+
+/// Why the catalog cannot be brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// A statement of the catalog is no longer understood.
+    #[error("the catalog's {kind} \"{name}\" ({id}) is refused by this program: {error}; start the program that wrote it")]
+    Statement {
+        /// The object.
+        id: ObjectId,
+        /// Its name.
+        name: String,
+        /// What it is.
+        kind: ObjectKind,
+        /// Why.
+        error: SqlError,
+    },
+    /// A part of the catalog does not fit what stands before it.
+    #[error("the catalog contradicts itself: {0}; restore the data directory from a copy")]
+    Contradiction(String),
+    /// An object cannot be brought back to life.
+    #[error("{kind} \"{name}\" cannot be recovered: {error}")]
+    Object {
+        /// Its name.
+        name: String,
+        /// What it is.
+        kind: ObjectKind,
+        /// Why.
+        error: ControlError,
+    },
+}
+
+impl Coordinator {
+    /// A coordinator that has brought `changes`, the content of the catalog, back to life. Ingest has not been started.
+    ///
+    /// # Errors
+    /// An object that this program, or the log, does not let be what it was.
+    pub fn recover(parts: Parts, changes: Vec<store::Change>) -> Result<Coordinator, RecoveryError> {
+        let mut coordinator = Coordinator::new(parts);
+        // Dropped objects are not planned again: what they read may be gone, or be something else by now.
+        let mut alive = std::collections::BTreeMap::new();
+        let mut dropped_sources = Vec::new();
+        for change in changes {
+            match change {
+                store::Change::Create { id, name, kind, sql } => {
+                    if id < coordinator.catalog.next_id() {
+                        return Err(RecoveryError::Contradiction(format!("{kind} \"{name}\" has the used id {id}")));
+                    }
+                    coordinator.catalog.reserve(id);
+                    alive.insert(id, (name, kind, sql));
+                }
+                store::Change::Drop { id } => match alive.remove(&id) {
+                    Some((_, ObjectKind::Source, _)) => dropped_sources.push(id),
+                    Some(_) => {}
+                    None => return Err(RecoveryError::Contradiction(format!("{id} is dropped but was not there"))),
+                },
+            }
+        }
+        let last_id = ObjectId(coordinator.catalog.next_id().0 - 1);
+        coordinator.catalog = crate::catalog::Catalog::default();
+        let as_of = coordinator.recovered_bound.saturating_sub(coordinator.parts.history_ms);
+        for (id, (name, kind, sql)) in alive {
+            let object = plan_again(&coordinator.catalog, id, &sql)
+                .map_err(|error| RecoveryError::Statement { id, name: name.clone(), kind, error })?;
+            coordinator.bring_to_life(&object, Some(as_of)).map_err(|error| RecoveryError::Object { name, kind, error })?;
+            coordinator.catalog.insert(object);
+        }
+        coordinator.catalog.reserve(last_id);
+        for id in dropped_sources {
+            coordinator.remove_source(id);
+        }
+        Ok(coordinator)
+    }
+
+    /// Checks all statements, then applies them unless `validate_only`.
+    pub(super) fn deploy(
+        &mut self,
+        scripts: &[Script],
+        validate_only: bool,
+        reply: Reply<Vec<StatementOutcome>>,
+    ) {
+        if validate_only {
+            let planned = plan_scripts(&self.catalog, scripts, &self.parts.base_dir);
+            let outcomes = planned.map(|steps| steps.iter().map(|step| outcome(step, None)).collect());
+            // Whoever asked may have gone.
+            let _ = reply.send(outcomes);
+            return;
+        }
+        let deployment = Deployment {
+            scripts: scripts.to_vec(),
+            steps: VecDeque::new(),
+            asked: None,
+            outcomes: Vec::new(),
+            reply,
+        };
+        self.change(Change::Deploy(deployment));
+    }
+
+    /// Carries a change out, or queues it behind a deployment that waits for an answer: each sees the catalog as the
+    /// one before it left it.
+    pub(super) fn change(&mut self, change: Change) {
+        self.changes.push_back(change);
+        self.next_changes();
+    }
+
+    fn next_changes(&mut self) {
+        while self.deployment.is_none() {
+            match self.changes.pop_front() {
+                None => return,
+                Some(Change::Drop { name, cascade, if_exists, reply }) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.drop_object(&name, cascade, if_exists));
+                }
+                Some(Change::Deploy(mut deployment)) => {
+                    match plan_scripts(&self.catalog, &deployment.scripts, &self.parts.base_dir) {
+                        Ok(steps) => {
+                            deployment.steps = steps.into();
+                            self.proceed(deployment);
+                        }
+                        Err(error) => drop(deployment.reply.send(Err(error))),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A query of the deployment has been answered: goes on with what stands behind it.
+    pub(super) fn resume(&mut self, answer: Result<QueryAnswer, ControlError>) {
+        let Some(mut deployment) = self.deployment.take() else { return };
+        if let Some(step) = deployment.asked.take() {
+            match answer {
+                Ok(answer) => {
+                    deployment.outcomes.push(outcome(&step, Some((answer.schema, answer.batches))));
+                    self.proceed(deployment);
+                }
+                Err(error) => deployment.fail(&step, error),
+            }
+        }
+        self.next_changes();
+    }
+
+    /// Applies steps until one has to wait, one fails, or none is left.
+    fn proceed(&mut self, mut deployment: Deployment) {
+        while let Some(step) = deployment.steps.pop_front() {
+            let rows = match &step.work {
+                Work::Create(object) => self.create(object).map(|()| None),
+                Work::Drop(objects) => self.drop_objects(objects).map(|()| None),
+                Work::Unchanged(_) | Work::DropNothing { .. } => Ok(None),
+                Work::Show(show) => Ok(Some(self.show(show))),
+                Work::Explain(text) => Ok(Some(super::answers::text_rows("plan", text.lines()))),
+                Work::Query { sql, position } => {
+                    self.query_of_deployment(&step.origin, sql, *position);
+                    deployment.asked = Some(step);
+                    self.deployment = Some(deployment);
+                    return;
+                }
+            };
+            match rows {
+                Ok(rows) => deployment.outcomes.push(outcome(&step, rows)),
+                Err(error) => return deployment.fail(&step, error),
+            }
+        }
+        // Whoever asked may have gone; what was deployed stays.
+        let _ = deployment.reply.send(Ok(deployment.outcomes));
+    }
+
+    /// Commits an object to the catalog and brings it to life. If that fails it is taken out again.
+    fn create(&mut self, object: &Arc<Object>) -> Result<(), ControlError> {
+        let entry = store::Change::Create {
+            id: object.id,
+            name: object.name.clone(),
+            kind: object.kind(),
+            sql: object.sql.clone(),
+        };
+        self.parts.store.append(&entry).map_err(store_failed)?;
+        match self.bring_to_life(object, None) {
+            Ok(()) => {
+                self.catalog.insert(Arc::clone(object));
+                Ok(())
+            }
+            Err(error) => {
+                self.catalog.reserve(object.id);
+                self.parts.store.append(&store::Change::Drop { id: object.id }).map_err(store_failed)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts what an object of the catalog does: a source is read, a materialised view is computed from `as_of` on
+    /// (`None`: from the present tick on).
+    fn bring_to_life(&mut self, object: &Object, as_of: Option<Timestamp>) -> Result<(), ControlError> {
+        match &object.definition {
+            Definition::Source(description) => self.parts.ingest.add_source(description.clone()).map_err(edge_failed),
+            Definition::View { .. } => Ok(()),
+            Definition::MaterializedView(planned) => self.create_dataflow(object, planned, as_of),
+        }
+    }
+}
+
+impl Deployment {
+    /// Ends the deployment with what went wrong at `step`, and says what was applied before it.
+    fn fail(self, step: &Step, error: ControlError) {
+        let done: Vec<&str> = self
+            .outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome.action, Action::Created | Action::Dropped))
+            .map(|outcome| outcome.name.as_str())
+            .collect();
+        let error = if done.is_empty() {
+            error
+        } else {
+            let place = format!("{}:{}", step.origin, step.position.line);
+            let message = format!("{place}: {error}; the statements before it were applied: {}", done.join(", "));
+            match error {
+                ControlError::NotReady { .. } => ControlError::NotReady { message },
+                ControlError::Unavailable { .. } => ControlError::Unavailable { message },
+                ControlError::Sql { .. }
+                | ControlError::NotFound { .. }
+                | ControlError::AlreadyExists { .. }
+                | ControlError::Dependencies { .. }
+                | ControlError::OutOfRange { .. }
+                | ControlError::Failed { .. } => ControlError::Failed { message },
+            }
+        };
+        // Whoever asked may have gone.
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+fn outcome(step: &Step, rows: Option<super::answers::Rows>) -> StatementOutcome {
+    let (name, kind, action) = match &step.work {
+        Work::Create(object) => (object.name.clone(), Some(object.kind()), Action::Created),
+        Work::Unchanged(object) => (object.name.clone(), Some(object.kind()), Action::Unchanged),
+        Work::Drop(objects) => {
+            let named = objects.last();
+            (named.map(|o| o.name.clone()).unwrap_or_default(), named.map(|o| o.kind()), Action::Dropped)
+        }
+        Work::DropNothing { name, kind } => (name.clone(), Some(*kind), Action::Unchanged),
+        Work::Query { .. } | Work::Show(_) | Work::Explain(_) => (String::new(), None, Action::Answered),
+    };
+    StatementOutcome { origin: step.origin.clone(), line: step.position.line, name, kind, action, rows }
+}
+
+/// The disk refused the catalog.
+pub(super) fn store_failed(error: StoreError) -> ControlError {
+    ControlError::Failed { message: error.to_string() }
+}
+
+/// The edge refused, with all its reasons.
+pub(super) fn edge_failed(error: headwater_connectors::error::EdgeError) -> ControlError {
+    ControlError::Failed { message: with_causes(&error) }
+}
+
+/// An error's message followed by those of its causes.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

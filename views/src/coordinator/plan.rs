@@ -1,0 +1,284 @@
+//! Planning a deployment: every statement of every script against a scratch catalog, in order, so that a later
+//! statement sees the earlier ones. Nothing is changed; what comes out can be applied step by step.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use headwater_connectors::source::{self, SourceDescription, SourcePosition};
+use headwater_dataflow::repr::ObjectId;
+
+use crate::catalog::{Catalog, Definition, ERRORS_SUFFIX, Object};
+use crate::control::{ControlError, Script};
+use crate::sql::{
+    self, CreateSource, CreateView, DropObject, Explain, ExplainTarget, ObjectKind, Parsed, Position, Relation,
+    Relations, Show, SqlError, SqlErrorKind, Statement,
+};
+
+/// One statement, ready to be applied.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// Which script.
+    pub(super) origin: String,
+    /// Where in it.
+    pub(super) position: Position,
+    /// What to do.
+    pub(super) work: Work,
+}
+
+/// What a statement does.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Creates an object.
+    Create(Arc<Object>),
+    /// The object is there already.
+    Unchanged(Arc<Object>),
+    /// Drops objects, dependents first; the last is the one that was named.
+    Drop(Vec<Arc<Object>>),
+    /// Drops nothing: the object does not exist and need not.
+    DropNothing {
+        /// What was named.
+        name: String,
+        /// What it would have been.
+        kind: ObjectKind,
+    },
+    /// Answers with rows of a query.
+    Query {
+        /// The query.
+        sql: String,
+        /// Where it begins in the script.
+        position: Position,
+    },
+    /// Answers from the catalog.
+    Show(Show),
+    /// Answers with a plan.
+    Explain(String),
+}
+
+/// Plans all statements of all scripts; `base_dir` is where files of sources are looked for.
+///
+/// # Errors
+/// The first statement that is refused, with its script and place.
+pub(super) fn plan_scripts(catalog: &Catalog, scripts: &[Script], base_dir: &Path) -> Result<Vec<Step>, ControlError> {
+    let mut scratch = catalog.clone();
+    let mut steps = Vec::new();
+    for script in scripts {
+        let refuse = |error: SqlError| ControlError::Sql { origin: script.origin.clone(), error };
+        for parsed in sql::parse(&script.text).map_err(refuse)? {
+            let position = parsed.position;
+            let work = plan_statement(&scratch, parsed, base_dir).map_err(refuse)?;
+            match &work {
+                Work::Create(object) => scratch.insert(Arc::clone(object)),
+                Work::Drop(objects) => objects.iter().for_each(|object| drop(scratch.remove(object.id))),
+                Work::Unchanged(_) | Work::DropNothing { .. } | Work::Query { .. } | Work::Show(_) | Work::Explain(_) => {}
+            }
+            steps.push(Step { origin: script.origin.clone(), position, work });
+        }
+    }
+    Ok(steps)
+}
+
+/// The object that a statement of the catalog describes, planned again against what stands before it.
+///
+/// # Errors
+/// The text is no longer understood: a program with other abilities wrote it.
+pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<Arc<Object>, SqlError> {
+    let parsed = sql::parse(text)?.into_iter().next().ok_or_else(|| SqlError::invalid("the statement is empty"))?;
+    match parsed.statement {
+        Statement::CreateSource(create) => Ok(source_object(id, create, parsed.text)),
+        Statement::CreateView(create) => view_object(catalog, id, create, parsed.text),
+        Statement::CreateMaterializedView(create) => materialized_object(catalog, id, create, parsed.text),
+        Statement::Drop(_) | Statement::Show(_) | Statement::Explain(_) | Statement::Query(_) => {
+            Err(SqlError::invalid("the statement creates nothing"))
+        }
+    }
+}
+
+fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<Work, SqlError> {
+    let Parsed { statement, text, position } = parsed;
+    let id = catalog.next_id();
+    match statement {
+        Statement::CreateSource(create) => {
+            if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
+                return Ok(work);
+            }
+            let object = source_object(id, create, text);
+            check_source(&object, base_dir).map_err(|error| error.at(position))?;
+            Ok(Work::Create(object))
+        }
+        Statement::CreateView(create) => {
+            if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
+                return Ok(work);
+            }
+            view_object(catalog, id, create, text).map(Work::Create)
+        }
+        Statement::CreateMaterializedView(create) => {
+            if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
+                return Ok(work);
+            }
+            materialized_object(catalog, id, create, text).map(Work::Create)
+        }
+        Statement::Drop(drop) => plan_drop(catalog, &drop, position),
+        Statement::Show(show) => plan_show(catalog, show, position),
+        Statement::Explain(explain) => explain_text(catalog, &explain).map(Work::Explain),
+        Statement::Query(query) => {
+            sql::plan_read(&query, catalog).map_err(|error| error.within(position))?;
+            Ok(Work::Query { sql: query, position })
+        }
+    }
+}
+
+/// What a CREATE of a name that is taken means; `None` if the name is free.
+fn existing(
+    catalog: &Catalog,
+    name: &str,
+    if_not_exists: bool,
+    text: &str,
+    position: Position,
+) -> Result<Option<Work>, SqlError> {
+    if name.ends_with(ERRORS_SUFFIX) {
+        return Err(SqlError::invalid(format!("the name \"{name}\" ends with {ERRORS_SUFFIX}, as errors relations do"))
+            .hint("choose another name")
+            .at(position));
+    }
+    let Some(object) = catalog.relation(name).and_then(|_| catalog.find(name)) else { return Ok(None) };
+    if if_not_exists || object.sql == text {
+        return Ok(Some(Work::Unchanged(Arc::clone(object))));
+    }
+    let message = format!("{} \"{name}\" exists with another definition", object.kind());
+    Err(SqlError::new(SqlErrorKind::AlreadyExists, message)
+        .hint(format!("drop it first (DROP {} {name}), or choose another name", object.kind().to_string().to_uppercase()))
+        .at(position))
+}
+
+fn source_object(id: ObjectId, create: CreateSource, text: String) -> Arc<Object> {
+    let CreateSource { name, schema, connector, format, .. } = create;
+    let description =
+        SourceDescription { object: id, name: name.clone(), schema: Arc::clone(&schema), connector, format };
+    let definition = Definition::Source(description);
+    Arc::new(Object { id, name, sql: text, definition, schema, append_only: true, reads: BTreeSet::new() })
+}
+
+/// Opens the source once: what is missing is said before anything is applied.
+fn check_source(object: &Object, base_dir: &Path) -> Result<(), SqlError> {
+    let Definition::Source(description) = &object.definition else { return Ok(()) };
+    match source::open(description, base_dir, &SourcePosition::default()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(SqlError::invalid(format!("source \"{}\" cannot be read: {error}", object.name))),
+    }
+}
+
+fn view_object(catalog: &Catalog, id: ObjectId, create: CreateView, text: String) -> Result<Arc<Object>, SqlError> {
+    let CreateView { name, query, position, .. } = create;
+    let named = Named { catalog, names: RefCell::default() };
+    // A view that can be maintained says what it names; one that can only be read shows it by what is looked up.
+    let (schema, append_only, names) = match sql::plan_view(&query, catalog) {
+        Ok(planned) => (planned.schema, planned.append_only, planned.reads.into_iter().collect()),
+        Err(_) => {
+            let read = sql::plan_read(&query, &named).map_err(|error| error.within(position))?;
+            (read.schema(), false, named.names.into_inner())
+        }
+    };
+    let reads = names.iter().filter_map(|name| catalog.owner(name)).map(|object| object.id).collect();
+    let definition = Definition::View { query };
+    Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads }))
+}
+
+fn materialized_object(
+    catalog: &Catalog,
+    id: ObjectId,
+    create: CreateView,
+    text: String,
+) -> Result<Arc<Object>, SqlError> {
+    let CreateView { name, query, position, .. } = create;
+    let planned = sql::plan_view(&query, catalog).map_err(|error| error.within(position))?;
+    let reads = planned.reads.iter().filter_map(|name| catalog.owner(name)).map(|object| object.id).collect();
+    let (schema, append_only) = (Arc::clone(&planned.schema), planned.append_only);
+    let definition = Definition::MaterializedView(Box::new(planned));
+    Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads }))
+}
+
+fn plan_drop(catalog: &Catalog, drop: &DropObject, position: Position) -> Result<Work, SqlError> {
+    let DropObject { kind, name, if_exists, cascade } = drop;
+    let Some(object) = catalog.find(name) else {
+        if *if_exists {
+            return Ok(Work::DropNothing { name: name.clone(), kind: *kind });
+        }
+        let message = format!("{kind} \"{name}\" does not exist");
+        return Err(SqlError::new(SqlErrorKind::NotFound, message).at(position));
+    };
+    if object.kind() != *kind {
+        let is = object.kind();
+        return Err(SqlError::invalid(format!("\"{name}\" is a {is}, not a {kind}"))
+            .hint(format!("write DROP {} {name}", is.to_string().to_uppercase()))
+            .at(position));
+    }
+    let order = catalog.drop_order(object.id);
+    if order.len() > 1 && !cascade {
+        let dependents = catalog.dependents(object.id).join(", ");
+        let message = format!("cannot drop {kind} \"{name}\": {dependents} read it");
+        return Err(SqlError::new(SqlErrorKind::Dependencies, message)
+            .hint("drop them first, or add CASCADE to drop them too")
+            .at(position));
+    }
+    Ok(Work::Drop(order.into_iter().filter_map(|id| catalog.get(id).cloned()).collect()))
+}
+
+fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, SqlError> {
+    match &show {
+        Show::Errors(name) => {
+            let relation = format!("{}{ERRORS_SUFFIX}", name.strip_suffix(ERRORS_SUFFIX).unwrap_or(name));
+            let sql = format!("SELECT * FROM \"{}\" ORDER BY position, message", relation.replace('"', "\"\""));
+            // The text of the query is ours: a place in it says nothing to the reader.
+            sql::plan_read(&sql, catalog).map_err(|error| SqlError { position: Some(position), ..error })?;
+            Ok(Work::Query { sql, position })
+        }
+        Show::Create(name) if catalog.find(name).is_none() => {
+            Err(SqlError::new(SqlErrorKind::NotFound, format!("\"{name}\" does not exist")).at(position))
+        }
+        Show::Sources | Show::Views | Show::MaterializedViews | Show::Objects | Show::Create(_) => Ok(Work::Show(show)),
+    }
+}
+
+/// The plan of a view, or of a query as a view.
+pub(super) fn explain_text(catalog: &Catalog, explain: &Explain) -> Result<String, SqlError> {
+    match &explain.target {
+        ExplainTarget::Name(name) => explain_name(catalog, name).map_err(|error| error.within(explain.position)),
+        ExplainTarget::Query(query) => {
+            let planned = sql::plan_view(query, catalog).map_err(|error| error.within(explain.position))?;
+            Ok(planned.explain)
+        }
+    }
+}
+
+/// The plan of a view by name.
+pub(super) fn explain_name(catalog: &Catalog, name: &str) -> Result<String, SqlError> {
+    let object = catalog
+        .find(name)
+        .ok_or_else(|| SqlError::new(SqlErrorKind::NotFound, format!("view \"{name}\" does not exist")))?;
+    match &object.definition {
+        Definition::MaterializedView(planned) => Ok(planned.explain.clone()),
+        Definition::View { query } => sql::plan_view(query, catalog).map(|planned| planned.explain),
+        Definition::Source(_) => Err(SqlError::invalid(format!("\"{name}\" is a source: it has no plan"))
+            .hint("explain a view or a query over it")),
+    }
+}
+
+/// The catalog, noting which names are looked up and found.
+struct Named<'a> {
+    catalog: &'a Catalog,
+    names: RefCell<BTreeSet<String>>,
+}
+
+impl Relations for Named<'_> {
+    fn relation(&self, name: &str) -> Option<Relation> {
+        let found = self.catalog.relation(name)?;
+        self.names.borrow_mut().insert(name.to_owned());
+        Some(found)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.catalog.names()
+    }
+}
