@@ -121,7 +121,9 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<
         }
         Statement::Drop(drop) => plan_drop(catalog, &drop, position),
         Statement::Show(show) => plan_show(catalog, show, position),
-        Statement::Explain(explain) => explain_text(catalog, &explain).map(Work::Explain),
+        Statement::Explain(Explain { target, position }) => {
+            explain_target(catalog, &target).map(Work::Explain).map_err(|error| error.within(position))
+        }
         Statement::Query(query) => {
             sql::plan_read(&query, catalog).map_err(|error| error.within(position))?;
             Ok(Work::Query { sql: query, position })
@@ -241,28 +243,15 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
     }
 }
 
-/// The plan of a view, or of a query as a view.
-pub(super) fn explain_text(catalog: &Catalog, explain: &Explain) -> Result<String, SqlError> {
-    match &explain.target {
-        ExplainTarget::Name(name) => explain_name(catalog, name).map_err(|error| error.within(explain.position)),
-        ExplainTarget::Query(query) => {
-            let planned = sql::plan_view(query, catalog).map_err(|error| error.within(explain.position))?;
-            Ok(planned.explain)
-        }
+/// The plan of a view by name, or of a query as a view.
+pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Result<String, SqlError> {
+    if let ExplainTarget::Name(name) = target
+        && let Some(object) = catalog.find(name)
+        && let Definition::MaterializedView(planned) = &object.definition
+    {
+        return Ok(planned.explain.clone());
     }
-}
-
-/// The plan of a view by name.
-pub(super) fn explain_name(catalog: &Catalog, name: &str) -> Result<String, SqlError> {
-    let object = catalog
-        .find(name)
-        .ok_or_else(|| SqlError::new(SqlErrorKind::NotFound, format!("view \"{name}\" does not exist")))?;
-    match &object.definition {
-        Definition::MaterializedView(planned) => Ok(planned.explain.clone()),
-        Definition::View { query } => sql::plan_view(query, catalog).map(|planned| planned.explain),
-        Definition::Source(_) => Err(SqlError::invalid(format!("\"{name}\" is a source: it has no plan"))
-            .hint("explain a view or a query over it")),
-    }
+    sql::explain(target, catalog)
 }
 
 /// The catalog, noting which names are looked up and found.

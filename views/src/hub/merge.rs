@@ -91,7 +91,7 @@ pub fn repeat(delta: &Delta) -> Result<RecordBatch, MergeError> {
 ///
 /// # Errors
 /// [`MergeError::Negative`].
-pub fn check_counts(delta: &Delta) -> Result<(), MergeError> {
+pub(super) fn check_counts(delta: &Delta) -> Result<(), MergeError> {
     let Diffs::Each(diffs) = &delta.diffs else { return Ok(()) };
     match diffs.iter().find(|diff| **diff < 0) {
         Some(diff) => Err(MergeError::Negative(*diff)),
@@ -100,7 +100,7 @@ pub fn check_counts(delta: &Delta) -> Result<(), MergeError> {
 }
 
 /// The sum of all diffs.
-pub fn total(delta: &Delta) -> Diff {
+pub(super) fn total(delta: &Delta) -> Diff {
     match &delta.diffs {
         Diffs::Ones => Diff::try_from(delta.len()).unwrap_or(Diff::MAX),
         Diffs::Each(diffs) => diffs.iter().sum(),
