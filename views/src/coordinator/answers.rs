@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, Int64Array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_dataflow::repr::Timestamp;
 use tokio::sync::mpsc;
 
+use super::Coordinator;
 use super::dataflows::Stage;
 use super::plan::explain_target;
 use super::progress::settled;
-use super::Coordinator;
 use crate::catalog::Object;
 use crate::control::{ControlError, ObjectInfo, ObjectState, Status, SubscribeOptions, SubscriptionEvent};
 use crate::metrics::{Observed, ObservedObject};
@@ -149,7 +149,8 @@ fn not_subscribable(object: &Object) -> SqlError {
 /// One text column.
 pub(super) fn text_rows<'a>(name: &str, lines: impl IntoIterator<Item = &'a str>) -> Rows {
     let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
-    let column: ArrayRef = Arc::new(StringArray::from_iter_values(lines));
+    let lines: Vec<&str> = lines.into_iter().collect();
+    let column: ArrayRef = Arc::new(StringArray::from(lines));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("the column matches the schema");
     (schema, vec![batch])
 }

@@ -71,7 +71,11 @@ pub(super) fn plan_scripts(catalog: &Catalog, scripts: &[Script], base_dir: &Pat
             match &work {
                 Work::Create(object) => scratch.insert(Arc::clone(object)),
                 Work::Drop(objects) => objects.iter().for_each(|object| drop(scratch.remove(object.id))),
-                Work::Unchanged(_) | Work::DropNothing { .. } | Work::Query { .. } | Work::Show(_) | Work::Explain(_) => {}
+                Work::Unchanged(_)
+                | Work::DropNothing { .. }
+                | Work::Query { .. }
+                | Work::Show(_)
+                | Work::Explain(_) => {}
             }
             steps.push(Step { origin: script.origin.clone(), position, work });
         }
@@ -140,9 +144,11 @@ fn existing(
     position: Position,
 ) -> Result<Option<Work>, SqlError> {
     if name.ends_with(ERRORS_SUFFIX) {
-        return Err(SqlError::invalid(format!("the name \"{name}\" ends with {ERRORS_SUFFIX}, as errors relations do"))
-            .hint("choose another name")
-            .at(position));
+        return Err(SqlError::invalid(format!(
+            "the name \"{name}\" ends with {ERRORS_SUFFIX}, as errors relations do"
+        ))
+        .hint("choose another name")
+        .at(position));
     }
     let Some(object) = catalog.relation(name).and_then(|_| catalog.find(name)) else { return Ok(None) };
     if if_not_exists || object.sql == text {
@@ -150,7 +156,10 @@ fn existing(
     }
     let message = format!("{} \"{name}\" exists with another definition", object.kind());
     Err(SqlError::new(SqlErrorKind::AlreadyExists, message)
-        .hint(format!("drop it first (DROP {} {name}), or choose another name", object.kind().to_string().to_uppercase()))
+        .hint(format!(
+            "drop it first (DROP {} {name}), or choose another name",
+            object.kind().to_string().to_uppercase()
+        ))
         .at(position))
 }
 

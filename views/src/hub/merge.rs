@@ -153,8 +153,7 @@ mod tests {
         let a = delta(&[(Some("x"), Some(1), 1), (None, None, 2), (Some("y"), Some(2), 1)]);
         let b = delta(&[(Some("x"), Some(1), -1), (None, None, 1), (Some(""), None, -4)]);
         let merged = consolidate(&schema(), &[a, b]).unwrap();
-        let expected =
-            vec![(None, None, 3), (Some("y".to_owned()), Some(2), 1), (Some(String::new()), None, -4)];
+        let expected = vec![(None, None, 3), (Some("y".to_owned()), Some(2), 1), (Some(String::new()), None, -4)];
         assert_eq!(shown(&merged), expected);
         assert_eq!(total(&merged), 0);
     }

@@ -114,9 +114,8 @@ fn expected_by_country(end: u64) -> Vec<String> {
         let sum = sums.entry(id % 7).or_default();
         *sum = (sum.0 + id * 31 % 900 * 100 + id % 100, sum.1 + 1);
     }
-    let row = |(country, (cents, lines)): (u64, (u64, u64))| {
-        format!("c{country}|{}.{:02}|{lines}", cents / 100, cents % 100)
-    };
+    let row =
+        |(country, (cents, lines)): (u64, (u64, u64))| format!("c{country}|{}.{:02}|{lines}", cents / 100, cents % 100);
     sums.into_iter().map(row).collect()
 }
 
@@ -148,7 +147,8 @@ async fn a_restart_brings_back_what_was_there() {
 
         let server = start(dir.path(), workers).await;
         let after = serving(&server, &[]).await;
-        let names = |infos: &[ObjectInfo]| infos.iter().map(|info| (info.object, info.name.clone())).collect::<Vec<_>>();
+        let names =
+            |infos: &[ObjectInfo]| infos.iter().map(|info| (info.object, info.name.clone())).collect::<Vec<_>>();
         assert_eq!(names(&before), names(&after));
         let again = server.control().query("SELECT * FROM by_country", Some(kept.at)).await.unwrap();
         assert_eq!(rows(&again.batches), rows(&kept.batches), "the time before the restart is still readable");
@@ -201,7 +201,11 @@ async fn what_a_subscriber_applies_is_what_a_query_answers_at_every_mark() {
             assert!(contents.values().all(|count| *count == 1));
             assert_eq!(rows(&answer.batches), contents.keys().cloned().collect::<Vec<_>>(), "{view} at {last}");
         }
-        let sum = server.control().query("SELECT sum(lines) = max(g.n) FROM by_country, (SELECT lines AS n FROM grand) AS g", Some(last)).await.unwrap();
+        let sum = server
+            .control()
+            .query("SELECT sum(lines) = max(g.n) FROM by_country, (SELECT lines AS n FROM grand) AS g", Some(last))
+            .await
+            .unwrap();
         assert_eq!(rows(&sum.batches), ["true"]);
         marks += 1;
         if written < 4_000 {
@@ -299,8 +303,10 @@ async fn a_script_answers_in_order() {
     let text = "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM lines; SELECT n FROM n; SHOW SOURCES; \
         EXPLAIN n; SHOW CREATE n; DROP MATERIALIZED VIEW n; SHOW MATERIALIZED VIEWS; SELECT 1 + 1 AS two;";
     let outcomes = deploy(&server, text).await.unwrap();
-    let answers: Vec<Vec<String>> =
-        outcomes.iter().map(|outcome| outcome.rows.as_ref().map(|answer| rows(&answer.1)).unwrap_or_default()).collect();
+    let answers: Vec<Vec<String>> = outcomes
+        .iter()
+        .map(|outcome| outcome.rows.as_ref().map(|answer| rows(&answer.1)).unwrap_or_default())
+        .collect();
     assert_eq!(answers[1], ["700"]);
     assert!(answers[2][0].starts_with("lines|source|serving|700|0|"), "{answers:?}");
     assert!(!answers[3].is_empty());
@@ -323,10 +329,14 @@ async fn times_outside_of_history_are_refused_with_the_limit() {
     let error = control.query("SELECT * FROM grand", Some(info.since - 1)).await.unwrap_err();
     assert!(matches!(error, ControlError::OutOfRange { side: "oldest", .. }), "{error}");
     let error = control.query("SELECT * FROM grand", Some(info.upper + 1_000_000)).await.unwrap_err();
-    assert!(matches!(error, ControlError::OutOfRange { side: "newest", limit, .. } if limit >= info.upper - 1), "{error}");
+    assert!(
+        matches!(error, ControlError::OutOfRange { side: "newest", limit, .. } if limit >= info.upper - 1),
+        "{error}"
+    );
     let error = control.query("SELECT * FROM nothing", None).await.unwrap_err();
     assert!(matches!(error, ControlError::Sql { .. }), "{error}");
-    let error = control.subscribe(SubscribeOptions { views: vec!["lines".into()], ..Default::default() }).await.unwrap_err();
+    let error =
+        control.subscribe(SubscribeOptions { views: vec!["lines".into()], ..Default::default() }).await.unwrap_err();
     assert!(error.to_string().contains("cannot be subscribed to"), "{error}");
     server.shutdown().await;
 }
@@ -388,8 +398,13 @@ async fn health_and_metrics_are_shown() {
     let started = Instant::now();
     loop {
         let (ready, metrics) = (get(&server, "/readyz").await, get(&server, "/metrics").await);
-        let all = ["headwater_view_freshness_seconds{view=\"grand\"}", "headwater_source_records_total{source=\"lines\"} 100",
-            "headwater_log_appended_bytes_total", "headwater_process_cpu_seconds_total", "headwater_dataflows 2"];
+        let all = [
+            "headwater_view_freshness_seconds{view=\"grand\"}",
+            "headwater_source_records_total{source=\"lines\"} 100",
+            "headwater_log_appended_bytes_total",
+            "headwater_process_cpu_seconds_total",
+            "headwater_dataflows 2",
+        ];
         if ready.starts_with("HTTP/1.1 200") && all.iter().all(|metric| metrics.contains(metric)) {
             break;
         }
