@@ -112,11 +112,7 @@ impl Default for EngineSection {
 
 impl Default for IngestSection {
     fn default() -> IngestSection {
-        IngestSection {
-            tick_max: Interval::from_millis(50),
-            tick_rows_max: 10_000,
-            idle_tick: Interval::from_secs(1),
-        }
+        IngestSection { tick_max: Interval::from_millis(50), tick_rows_max: 10_000, idle_tick: Interval::from_secs(1) }
     }
 }
 

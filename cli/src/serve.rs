@@ -18,7 +18,8 @@ use crate::output::failure::Failure;
 /// Reads the configuration from file, environment and flags.
 pub(crate) fn load(args: &ServeArgs) -> Result<Loaded, Failure> {
     // A variable that is not UTF-8 is none of ours.
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Layers::new(args, variables, ".".as_ref())?.load()
 }
 

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::physical_expr::PhysicalExpr;
 
+mod eval;
+
+pub(crate) use eval::{as_filter, describe_row, evaluate};
+
 /// A vectorised expression over the columns of one input batch.
 ///
 /// It is deterministic: the same row always gives the same value or the same error, so that a retraction cancels what

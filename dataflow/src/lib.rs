@@ -7,7 +7,13 @@
 
 pub mod repr;
 
+pub mod engine;
 pub mod expr;
 pub mod plan;
 pub mod port;
 pub mod protocol;
+
+mod render;
+mod spines;
+mod state;
+mod worker;

@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::expr::ScalarExpr;
-use crate::repr::{CollectionId, Delta};
+use crate::repr::{CollectionId, Delta, RowCodec};
 
 /// The index of a node in [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +115,37 @@ pub struct Aggregate {
     pub name: String,
     /// The type of the result, as DataFusion plans it.
     pub data_type: DataType,
+}
+
+impl Aggregate {
+    /// Whether the engine can maintain this aggregate; if not, what about it is not supported. Lowering asks before it
+    /// puts an aggregate into a plan.
+    ///
+    /// # Errors
+    /// The reason, in words for the author of the SQL text.
+    pub fn check(&self) -> Result<(), String> {
+        let argument = self.arg.as_ref().map(|arg| &arg.data_type);
+        if self.distinct && matches!(self.func, AggregateFunc::Sum | AggregateFunc::Avg) {
+            return Err(format!("DISTINCT in {:?}", self.func).to_uppercase());
+        }
+        match (self.func, argument, &self.data_type) {
+            (AggregateFunc::Count, _, DataType::Int64) => Ok(()),
+            (AggregateFunc::Sum, Some(_), DataType::Int64 | DataType::UInt64 | DataType::Float64) => Ok(()),
+            (AggregateFunc::Sum, Some(DataType::Decimal128(_, from)), DataType::Decimal128(_, to)) if from == to => {
+                Ok(())
+            }
+            (AggregateFunc::Avg, Some(DataType::Float64 | DataType::Float32), DataType::Float64) => Ok(()),
+            (AggregateFunc::Avg, Some(DataType::Decimal128(_, from)), DataType::Decimal128(_, to)) if from <= to => {
+                Ok(())
+            }
+            (AggregateFunc::Min | AggregateFunc::Max, Some(from), to) if from == to => match RowCodec::new([from]) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("{:?} of {from} ({error})", self.func)),
+            },
+            (func, Some(argument), result) => Err(format!("{func:?} of {argument} as {result}")),
+            (func, None, _) => Err(format!("{func:?} without an argument")),
+        }
+    }
 }
 
 /// The aggregate functions. NULL arguments are skipped; over nothing COUNT is 0 and the others are NULL.

@@ -115,7 +115,8 @@ pub fn port(workers: usize) -> (PortFeed, Vec<PortReader>) {
         })
         .collect();
     let readers = lanes.iter().map(|lane| PortReader { lane: Arc::clone(lane) }).collect();
-    let feed = PortFeed { lanes: Arc::new(lanes), snapshot_rows_fed: Arc::default(), snapshot_rows_total: Arc::default() };
+    let feed =
+        PortFeed { lanes: Arc::new(lanes), snapshot_rows_fed: Arc::default(), snapshot_rows_total: Arc::default() };
     (feed, readers)
 }
 

@@ -71,8 +71,6 @@ pub struct DataflowDescription {
     pub plan: Plan,
     /// The first readable time: all earlier history of the imports counts as of this time.
     pub as_of: Timestamp,
-    /// How far behind the upper the arrangements stay readable, in milliseconds.
-    pub history_ms: u64,
 }
 
 /// What the control plane tells every worker.
@@ -89,6 +87,12 @@ pub enum Command {
         collection: CollectionId,
         /// When.
         at: Timestamp,
+    },
+    /// Let arrangements forget: after this, each object is only read (peeked or imported) at its time or later. Times
+    /// never move back. Without it everything since `as_of` stays readable, and in memory. No answer.
+    AllowCompaction {
+        /// The new since of each object named.
+        since: Arc<[(ObjectId, Timestamp)]>,
     },
     /// Stop exporting. Answered by [`Response::SinkClosed`] per worker, after which no batch of the object follows.
     CloseSink {

@@ -1,12 +1,14 @@
-//! Plain data: identifiers, times, updates and the relation of errors.
+//! Plain data: identifiers, times, updates, rows as bytes and the relation of errors.
 
 mod chunk;
 mod errors;
 mod id;
+mod rows;
 
 pub use chunk::{Chunk, Delta, Diffs};
 pub use errors::{ErrorRow, ErrorRows, errors_schema};
 pub use id::{CollectionId, ObjectId, Part};
+pub use rows::{EncodedRows, Row, RowBlock, RowCodec, any_null, hash_bytes, owner};
 
 /// A time of the engine: milliseconds since the Unix epoch, minted by the ingest clock, totally ordered.
 pub type Timestamp = u64;

@@ -103,10 +103,10 @@ fn print(outcomes: Vec<StatementOutcome>, format: OutputFormat, dry_run: bool) -
     }
     for answer in answers {
         let Some(schema) = answer.schema else { continue };
-        let mut relation = Relation::start(Some(schema))?;
+        let relation = Relation::start(Some(schema))?;
         let mut printer = Printer::start(stdout(), format, relation.schema())?;
         for part in answer.batches {
-            for rows in relation.rows(part)? {
+            for rows in relation.rows(&part)? {
                 printer.rows(&rows)?;
             }
         }
@@ -226,11 +226,8 @@ mod tests {
 
     #[test]
     fn an_overdue_deployment_says_what_is_missing() {
-        let object = |name: &str, phase: ObjectPhase| Object {
-            name: name.to_owned(),
-            phase: phase.into(),
-            ..Object::default()
-        };
+        let object =
+            |name: &str, phase: ObjectPhase| Object { name: name.to_owned(), phase: phase.into(), ..Object::default() };
         let last = [object("done", ObjectPhase::Serving), object("slow", ObjectPhase::CatchingUp)];
         let text = overdue(&last, Duration::from_secs(30)).to_string();
         assert!(text.starts_with("not caught up after 30s: slow is catching up\n"), "{text}");

@@ -134,7 +134,10 @@ mod tests {
         assert_eq!(value["columns"][0]["type"], "DECIMAL(12,2)");
         assert_eq!(value["columns"][0]["nullable"], false);
         assert_eq!(value["sql"], "CREATE ...\nSELECT \"x\"");
-        assert_eq!((&value["state"], &value["ratio"], &value["upper"]), (&"serving".into(), &serde_json::Value::Null, &9.into()));
+        assert_eq!(
+            (&value["state"], &value["ratio"], &value["upper"]),
+            (&"serving".into(), &serde_json::Value::Null, &9.into())
+        );
     }
 
     #[test]

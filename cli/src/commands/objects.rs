@@ -44,12 +44,10 @@ pub(super) fn relation(objects: &[Object]) -> anyhow::Result<RecordBatch> {
     let texts = |of: &dyn Fn(&Object) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(objects.iter().map(of)))
     };
-    let counts = |of: &dyn Fn(&Object) -> u64| -> ArrayRef {
-        Arc::new(UInt64Array::from_iter_values(objects.iter().map(of)))
-    };
-    let times = |of: &dyn Fn(&Object) -> i64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(objects.iter().map(of)))
-    };
+    let counts =
+        |of: &dyn Fn(&Object) -> u64| -> ArrayRef { Arc::new(UInt64Array::from_iter_values(objects.iter().map(of))) };
+    let times =
+        |of: &dyn Fn(&Object) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(objects.iter().map(of))) };
     Ok(RecordBatch::try_from_iter([
         ("name", texts(&|object| object.name.clone())),
         ("kind", texts(&|object| kind(object.kind()).to_owned())),

@@ -43,14 +43,14 @@ pub(super) async fn print(
     else {
         anyhow::bail!("the server sent no columns");
     };
-    let mut relation = Relation::start(started.schema)?;
+    let relation = Relation::start(started.schema)?;
     let mut printer = Printer::start(out, format, relation.schema())?;
     let mut count = 0;
     while let Some(message) = messages.next().await.map_err(refused)? {
         let Message::Batch(part) = message.message.context("the server sent an empty message")? else {
             anyhow::bail!("the server sent the columns twice");
         };
-        for rows in relation.rows(part)? {
+        for rows in relation.rows(&part)? {
             count += rows.num_rows();
             printer.rows(&rows)?;
         }

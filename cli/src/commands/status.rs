@@ -121,7 +121,12 @@ mod tests {
     #[test]
     fn every_form_shows_the_figures() {
         let table = written(OutputFormat::Table);
-        assert!(table.starts_with("headwater 0.1.0: healthy\nstarted   2011-12-09T12:50:00Z, everything served 12 ms later\n"), "{table}");
+        assert!(
+            table.starts_with(
+                "headwater 0.1.0: healthy\nstarted   2011-12-09T12:50:00Z, everything served 12 ms later\n"
+            ),
+            "{table}"
+        );
         assert!(table.contains("1323435000500 (2011-12-09T12:50:00.500Z)"), "{table}");
         let csv = written(OutputFormat::Csv);
         assert!(csv.ends_with("\n0.1.0,true,1323435000000,12,1323435000500,2,1,3\n"), "{csv}");

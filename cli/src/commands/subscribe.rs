@@ -32,7 +32,7 @@ pub(super) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
         Some(Message::Closing(closing)) => return Err(ended(&closing.reason)),
         _ => anyhow::bail!("the server sent no columns"),
     };
-    let mut relations = relations(started, args.views.len())?;
+    let relations = relations(started, args.views.len())?;
     let schemas: Vec<SchemaRef> = relations.iter().map(|relation| SchemaRef::clone(relation.schema())).collect();
     let mut printer = Changes::start(stdout(), global.output, &args.views, &schemas, args.progress)?;
     printer.flush()?;
@@ -43,7 +43,7 @@ pub(super) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
             Message::Transition(transition) => {
                 let complete = !transition.more;
                 let upper = transition.to.saturating_add(1);
-                print(transition, &mut relations, &mut printer)?;
+                print(transition, &relations, &mut printer)?;
                 complete.then_some(upper)
             }
             Message::Progress(progress) => {
@@ -66,7 +66,8 @@ pub(super) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
 }
 
 fn ended(reason: &str) -> anyhow::Error {
-    Failure::with_hint(format!("the subscription ended: {reason}"), "subscribe again to go on from a new snapshot").into()
+    Failure::with_hint(format!("the subscription ended: {reason}"), "subscribe again to go on from a new snapshot")
+        .into()
 }
 
 fn relations(started: SubscriptionStarted, views: usize) -> anyhow::Result<Vec<Relation>> {
@@ -76,16 +77,12 @@ fn relations(started: SubscriptionStarted, views: usize) -> anyhow::Result<Vec<R
     started.schemas.into_iter().map(|schema| Relation::start(Some(schema))).collect()
 }
 
-fn print(
-    transition: Transition,
-    relations: &mut [Relation],
-    printer: &mut Changes<impl io::Write>,
-) -> anyhow::Result<()> {
+fn print(transition: Transition, relations: &[Relation], printer: &mut Changes<impl io::Write>) -> anyhow::Result<()> {
     for change in transition.changes {
         let view = usize::try_from(change.view_index)?;
-        let relation = relations.get_mut(view).context("the server sent a change of a view that was not asked for")?;
+        let relation = relations.get(view).context("the server sent a change of a view that was not asked for")?;
         let mut diffs = change.diffs.as_slice();
-        for rows in relation.rows(change.rows.unwrap_or_default())? {
+        for rows in relation.rows(&change.rows.unwrap_or_default())? {
             let (of_rows, rest) =
                 diffs.split_at_checked(rows.num_rows()).context("the server sent fewer diffs than rows")?;
             printer.changes(transition.to, view, &rows, of_rows)?;

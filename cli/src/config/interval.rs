@@ -85,8 +85,15 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let table =
-            [("0s", 0), ("50ms", 50), ("1500ms", 1_500), ("90s", 90_000), ("5m", 300_000), ("1h", 3_600_000), ("2d", 172_800_000)];
+        let table = [
+            ("0s", 0),
+            ("50ms", 50),
+            ("1500ms", 1_500),
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("2d", 172_800_000),
+        ];
         for (text, millis) in table {
             assert_eq!(Interval::from(parse(text).unwrap()).millis(), millis);
             assert_eq!(Interval::from_millis(millis).to_string(), text);

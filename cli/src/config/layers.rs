@@ -171,14 +171,21 @@ mod tests {
 
     #[test]
     fn flags_win_over_variables_over_the_file() {
-        let toml = "[server]\nlisten = \"127.0.0.1:1\"\nhttp_listen = \"off\"\n[engine]\nworkers = 7\nhistory = \"2m\"\n";
+        let toml =
+            "[server]\nlisten = \"127.0.0.1:1\"\nhttp_listen = \"off\"\n[engine]\nworkers = 7\nhistory = \"2m\"\n";
         let variables = [("HEADWATER__ENGINE__WORKERS", "3"), ("HEADWATER__SERVER__LISTEN", "127.0.0.1:2")];
         let args = ServeArgs { workers: Some(5), history: Some(Duration::from_secs(90)), ..ServeArgs::default() };
         let loaded = load(toml, &variables, args).unwrap();
         assert_eq!((loaded.config.engine.workers, loaded.origin("engine.workers").as_str()), (5, "--workers"));
-        assert_eq!((loaded.config.engine.history.millis(), loaded.origin("engine.history").as_str()), (90_000, "--history"));
+        assert_eq!(
+            (loaded.config.engine.history.millis(), loaded.origin("engine.history").as_str()),
+            (90_000, "--history")
+        );
         let listen = loaded.origin("server.listen");
-        assert_eq!((loaded.config.server.listen.as_str(), listen.as_str()), ("127.0.0.1:2", "HEADWATER__SERVER__LISTEN"));
+        assert_eq!(
+            (loaded.config.server.listen.as_str(), listen.as_str()),
+            ("127.0.0.1:2", "HEADWATER__SERVER__LISTEN")
+        );
         assert_eq!(loaded.config.server.http_listen, "off");
         assert!(loaded.origin("server.http_listen").ends_with(DEFAULT_FILE));
         assert_eq!(loaded.origin("ingest.tick_max"), "default");

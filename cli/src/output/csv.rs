@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn a_reader_gets_back_what_was_written() {
-        let texts = vec![Some("plain"), Some(""), None, Some("a,b"), Some("say \"hi\""), Some("two\nlines"), Some("\r")];
+        let texts =
+            vec![Some("plain"), Some(""), None, Some("a,b"), Some("say \"hi\""), Some("two\nlines"), Some("\r")];
         let columns: Vec<(&str, ArrayRef)> = vec![
             ("text", Arc::new(StringArray::from(texts.clone()))),
             ("n", Arc::new(Int64Array::from(vec![Some(1), None, Some(3), Some(4), Some(5), Some(6), Some(7)]))),

@@ -109,7 +109,12 @@ impl fmt::Display for Place {
 fn window(text: &str, column: usize) -> (String, usize) {
     const WIDTH: usize = 120;
     let skip = if column > WIDTH { column - WIDTH / 2 } else { 0 };
-    let shown: String = text.chars().skip(skip).take(WIDTH).map(|char| if char.is_control() && char != '\t' { ' ' } else { char }).collect();
+    let shown: String = text
+        .chars()
+        .skip(skip)
+        .take(WIDTH)
+        .map(|char| if char.is_control() && char != '\t' { ' ' } else { char })
+        .collect();
     (shown, column.saturating_sub(skip))
 }
 
@@ -122,7 +127,8 @@ mod tests {
     use super::*;
 
     fn refused(origin: &str, line: u32, column: u32, hint: &str, texts: &[(&str, &str)]) -> String {
-        let detail = ErrorDetail { origin: origin.to_owned(), line, column, hint: hint.to_owned(), ..Default::default() };
+        let detail =
+            ErrorDetail { origin: origin.to_owned(), line, column, hint: hint.to_owned(), ..Default::default() };
         let message = "column \"foo\" does not exist".to_owned();
         let refusal = Refusal { code: Code::InvalidArgument, message, detail: Some(detail) };
         let texts: Vec<_> = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();

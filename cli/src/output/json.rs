@@ -28,11 +28,16 @@ mod tests {
 
     #[test]
     fn decimals_keep_their_digits_and_columns_their_order() {
-        let amount = Decimal128Array::from(vec![12_345_678_901_234_567_890_123]).with_precision_and_scale(38, 2).unwrap();
+        let amount =
+            Decimal128Array::from(vec![12_345_678_901_234_567_890_123]).with_precision_and_scale(38, 2).unwrap();
         let columns: Vec<(&str, ArrayRef)> =
             vec![("z", Arc::new(amount)), ("a \"b\"", Arc::new(StringArray::from(vec![None::<&str>])))];
         let mut line = String::new();
-        write_row(&RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap(), 0, &mut line);
+        write_row(
+            &RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap(),
+            0,
+            &mut line,
+        );
         assert_eq!(line, r#"{"z":123456789012345678901.23,"a \"b\"":null}"#);
     }
 }

@@ -49,7 +49,6 @@ impl Pages {
         table.load_preset(presets::NOTHING);
         if header {
             table.set_style(TableComponent::HeaderLines, '-');
-            table.set_style(TableComponent::MiddleHeaderIntersections, '-');
             table.set_header(self.headings.iter().map(|heading| safe(&heading.name)));
         }
         table.add_rows(cells);
@@ -76,8 +75,10 @@ impl Pages {
 
 /// The columns of a relation.
 pub(crate) fn headings(schema: &Schema) -> Vec<Heading> {
-    let heading =
-        |field: &arrow::datatypes::FieldRef| Heading { name: field.name().clone(), right: is_number(field.data_type()) };
+    let heading = |field: &arrow::datatypes::FieldRef| Heading {
+        name: field.name().clone(),
+        right: is_number(field.data_type()),
+    };
     schema.fields().iter().map(heading).collect()
 }
 

@@ -420,13 +420,12 @@ mod tests {
 
     #[test]
     fn nested_values_are_json() {
-        let list = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None]), None, Some(vec![])]);
+        let list =
+            ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None]), None, Some(vec![])]);
         check(list.clone(), &[("[1,null]", "[1,null]"), ("", "null"), ("[]", "[]")]);
         let names: ArrayRef = Arc::new(StringArray::from(vec![Some("x"), None, Some("y")]));
-        let fields = vec![
-            Field::new("name", DataType::Utf8, true),
-            Field::new("items", list.data_type().clone(), true),
-        ];
+        let fields =
+            vec![Field::new("name", DataType::Utf8, true), Field::new("items", list.data_type().clone(), true)];
         let nulls = Some(NullBuffer::from(vec![true, true, false]));
         let structs = StructArray::new(fields.into(), vec![names, Arc::new(list)], nulls);
         let first = "{\"name\":\"x\",\"items\":[1,null]}";

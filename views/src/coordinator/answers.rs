@@ -164,7 +164,7 @@ fn object_rows(infos: &[ObjectInfo]) -> Rows {
         Arc::new(StringArray::from_iter_values(infos.iter().map(value)))
     };
     let counts = |value: &dyn Fn(&ObjectInfo) -> u64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(infos.iter().map(value)))
+        Arc::new(Int64Array::from_iter_values(infos.iter().map(|info| i64::try_from(value(info)).unwrap_or(i64::MAX))))
     };
     let columns = vec![
         texts(&|info| info.name.clone()),

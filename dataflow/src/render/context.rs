@@ -1,0 +1,137 @@
+//! What the operators of one dataflow share on one worker.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use crossbeam_channel::Sender;
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::scheduling::Activator;
+
+use crate::protocol::Response;
+use crate::repr::{CollectionId, Diff, ErrorRow, Timestamp};
+use crate::spines::RowTrace;
+
+/// Values whose drop releases a dataflow's inputs on this worker. Importers hold their producers' tokens too.
+pub(crate) type Tokens = Rc<Vec<Box<dyn Any>>>;
+
+/// An arrangement that other dataflows may import.
+pub(crate) struct Flow {
+    /// The arrangement's handle.
+    pub(crate) trace: RowTrace,
+    /// Keeps the producer alive.
+    pub(crate) tokens: Tokens,
+}
+
+/// Errors on their way to the errors arrangement.
+///
+/// Operators write here while they handle a time; the errors operator stands behind all of them, so when its input
+/// frontier passes a time, every error of that time on this worker has been written.
+#[derive(Clone, Default)]
+pub(crate) struct ErrorLog(Rc<RefCell<BTreeMap<Timestamp, Vec<(ErrorRow, Diff)>>>>);
+
+impl ErrorLog {
+    /// Notes errors of one time.
+    pub(crate) fn extend(&self, time: Timestamp, errors: impl IntoIterator<Item = (ErrorRow, Diff)>) {
+        let mut errors = errors.into_iter().peekable();
+        if errors.peek().is_some() {
+            self.0.borrow_mut().entry(time).or_default().extend(errors);
+        }
+    }
+
+    /// Takes the errors of the earliest time before `upper` (of any time if `None`).
+    pub(crate) fn take_before(&self, upper: Option<Timestamp>) -> Option<(Timestamp, Vec<(ErrorRow, Diff)>)> {
+        let mut log = self.0.borrow_mut();
+        let (time, _) = log.first_key_value()?;
+        if upper.is_some_and(|upper| *time >= upper) {
+            return None;
+        }
+        log.pop_first()
+    }
+}
+
+/// Ticks in flight per dataflow: enough that no worker waits for the slower one at every tick, few enough that live
+/// views keep their latency.
+const TICKS_IN_FLIGHT: usize = 8;
+
+/// How many ticks a source has released that the dataflow has not finished, and how to wake the source.
+#[derive(Clone)]
+pub(crate) struct InFlight {
+    probe: Probe<Timestamp>,
+    released: Rc<RefCell<VecDeque<Timestamp>>>,
+    waiting: Rc<Cell<bool>>,
+    activator: Rc<Activator>,
+}
+
+impl InFlight {
+    /// Measures by `probe`; `activator` wakes the source.
+    pub(crate) fn new(probe: Probe<Timestamp>, activator: Activator) -> InFlight {
+        InFlight { probe, released: Rc::default(), waiting: Rc::default(), activator: Rc::new(activator) }
+    }
+
+    /// Whether another tick may be released. If not, the source is woken when that changes.
+    pub(crate) fn room(&self) -> bool {
+        let mut released = self.released.borrow_mut();
+        while released.front().is_some_and(|time| !self.probe.less_equal(time)) {
+            released.pop_front();
+        }
+        let room = released.len() < TICKS_IN_FLIGHT;
+        self.waiting.set(!room);
+        room
+    }
+
+    /// Notes a released tick.
+    pub(crate) fn release(&self, time: Timestamp) {
+        self.released.borrow_mut().push_back(time);
+    }
+
+    /// Wakes the source if it waits and there is room. Called by the worker between steps.
+    pub(crate) fn wake(&self) {
+        if self.waiting.get() && self.room() {
+            self.activator.activate();
+        }
+    }
+}
+
+/// What rendering needs besides the plan, and collects.
+pub(crate) struct Context<'a> {
+    /// The first readable time.
+    pub(crate) as_of: Timestamp,
+    /// This worker.
+    pub(crate) index: usize,
+    /// How many workers.
+    pub(crate) peers: usize,
+    /// The name of the view, for error positions.
+    pub(crate) name: Rc<str>,
+    /// Where operators note errors.
+    pub(crate) errors: ErrorLog,
+    /// The probe of this dataflow.
+    pub(crate) probe: Probe<Timestamp>,
+    /// Arrangements of other dataflows.
+    pub(crate) flows: &'a BTreeMap<CollectionId, Flow>,
+    /// Where closed batches go.
+    pub(crate) responses: Sender<Response>,
+    /// What must be held for the inputs to live.
+    pub(crate) tokens: Vec<Box<dyn Any>>,
+    /// The sources' flow control.
+    pub(crate) in_flight: Vec<InFlight>,
+}
+
+impl Context<'_> {
+    /// Where an error happened: the view and the operator.
+    pub(crate) fn position(&self, operator: &str) -> String {
+        format!("{}: {operator}", self.name)
+    }
+}
+
+/// A batch of columns that planning says fit the schema.
+///
+/// Panics if they do not: then the plan and the operators disagree about types.
+pub(crate) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .unwrap_or_else(|error| panic!("the columns do not fit the planned schema: {error}"))
+}

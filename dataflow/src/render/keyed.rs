@@ -1,0 +1,64 @@
+//! Rows on their way to the worker that owns their key.
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::Stream;
+use timely::dataflow::operators::Exchange;
+
+use crate::repr::{Diff, RowBlock, Timestamp};
+
+/// Something that one worker sends to one worker.
+pub(super) trait Addressed: Clone + Send + Serialize + for<'a> Deserialize<'a> + 'static {
+    /// The receiver.
+    fn worker(&self) -> u64;
+}
+
+/// Brings every value to its worker.
+pub(super) fn to_worker<'scope, A: Addressed>(
+    stream: Stream<'scope, Timestamp, Vec<A>>,
+    peers: usize,
+) -> Stream<'scope, Timestamp, Vec<A>> {
+    if peers == 1 { stream } else { stream.exchange(|value: &A| value.worker()) }
+}
+
+/// Rows of one time that one worker owns, with their keys.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct KeyedRows {
+    pub(super) worker: u64,
+    pub(super) time: Timestamp,
+    pub(super) keys: RowBlock,
+    pub(super) hashes: Vec<u64>,
+    pub(super) rows: RowBlock,
+    pub(super) diffs: Vec<Diff>,
+}
+
+impl Addressed for KeyedRows {
+    fn worker(&self) -> u64 {
+        self.worker
+    }
+}
+
+impl KeyedRows {
+    pub(super) fn push(&mut self, hash: u64, key: &[u8], row: &[u8], diff: Diff) {
+        self.keys.push(key);
+        self.hashes.push(hash);
+        self.rows.push(row);
+        self.diffs.push(diff);
+    }
+
+    /// Calls `visit` with (hash, key, row, diff) of every row.
+    #[inline]
+    pub(super) fn for_each(&self, mut visit: impl FnMut(u64, &[u8], &[u8], Diff)) {
+        for index in 0..self.len() {
+            visit(self.hashes[index], self.keys.get(index), self.rows.get(index), self.diffs[index]);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+}
+
+/// One block a worker, for the rows of one chunk.
+pub(super) fn blocks(peers: usize, time: Timestamp) -> Vec<KeyedRows> {
+    (0..peers as u64).map(|worker| KeyedRows { worker, time, ..KeyedRows::default() }).collect()
+}

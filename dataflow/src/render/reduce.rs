@@ -1,0 +1,125 @@
+//! Group-by over a private table: no input arrangement, nothing sorted, nothing recomputed.
+//!
+//! Two operators. The first evaluates keys and arguments and pre-aggregates each chunk by hash, so that what crosses
+//! workers is one partial answer a group and chunk. The second owns the table: it adds the partial answers of a time,
+//! notes each group's answer at its first touch, and when the time is complete emits −old +new where they differ.
+
+mod answer;
+mod groups;
+mod layout;
+mod partial;
+mod values;
+
+use arrow::datatypes::SchemaRef;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use super::keyed::to_worker;
+use super::pending::Pending;
+use super::{ChunkStream, Context};
+use crate::expr::{ScalarExpr, evaluate};
+use crate::plan::Aggregate;
+use crate::repr::{Chunk, Timestamp, hash_bytes, owner};
+use groups::Groups;
+use layout::Layout;
+use partial::{PartialGroups, Preaggregator};
+
+/// One row per group: keys, then aggregates.
+pub(super) fn reduce<'scope>(
+    stream: ChunkStream<'scope>,
+    keys: &[ScalarExpr],
+    aggregates: &[Aggregate],
+    append_only: bool,
+    schema: &SchemaRef,
+    context: &Context<'_>,
+) -> ChunkStream<'scope> {
+    let layout = Layout::new(keys, aggregates, append_only, schema);
+    let partial = to_worker(preaggregate(stream, layout.clone(), context), context.peers);
+    apply(partial, layout, context)
+}
+
+/// Every different row once: groups without aggregates.
+pub(super) fn distinct<'scope>(
+    stream: ChunkStream<'scope>,
+    schema: &SchemaRef,
+    context: &Context<'_>,
+) -> ChunkStream<'scope> {
+    let layout = Layout::distinct(schema);
+    let partial = to_worker(preaggregate(stream, layout.clone(), context), context.peers);
+    apply(partial, layout, context)
+}
+
+fn preaggregate<'scope>(
+    stream: ChunkStream<'scope>,
+    layout: Layout,
+    context: &Context<'_>,
+) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
+    let (errors, position, peers) = (context.errors.clone(), context.position("aggregate"), context.peers);
+    let mut preaggregator = Preaggregator::new(layout.clone());
+    stream.unary(Pipeline, "Preaggregate", move |_, _| {
+        move |input, output| {
+            input.for_each(|capability, chunks| {
+                let mut session = output.session(&capability);
+                for Chunk { time, delta } in chunks.drain(..) {
+                    let mut columns;
+                    let delta = if layout.exprs.is_empty() {
+                        columns = delta.rows.columns().to_vec();
+                        delta
+                    } else {
+                        let evaluated = evaluate(&layout.exprs, delta, &position);
+                        errors.extend(time, evaluated.errors);
+                        columns = evaluated.columns;
+                        evaluated.delta
+                    };
+                    let arguments = columns.split_off(layout.keys);
+                    for partial in preaggregator.run(time, &columns, &arguments, &delta.diffs, delta.len(), peers) {
+                        session.give(partial);
+                    }
+                }
+            });
+        }
+    })
+}
+
+fn apply<'scope>(
+    stream: Stream<'scope, Timestamp, Vec<PartialGroups>>,
+    layout: Layout,
+    context: &Context<'_>,
+) -> ChunkStream<'scope> {
+    let (errors, position, as_of) = (context.errors.clone(), context.position("aggregate"), context.as_of);
+    let owns_global = layout.keys == 0 && owner(hash_bytes(&[]), context.peers) == context.index;
+    stream.unary_frontier(Pipeline, "Reduce", move |capability, _| {
+        let mut groups = Groups::new(layout);
+        let mut pending: Pending<PartialGroups> = Pending::default();
+        if owns_global {
+            // Over nothing there is one row too, from the first readable time on.
+            groups.open_global();
+            pending.open(capability.delayed(&as_of));
+        }
+        move |(input, frontier), output| {
+            input.for_each(|capability, partials| {
+                partials.drain(..).for_each(|partial| pending.insert(&capability, partial.time, partial));
+            });
+            while let Some((time, capability, partials)) = pending.pop_complete(&[frontier]) {
+                partials.iter().for_each(|partial| groups.apply(partial));
+                let mut session = output.session(&capability);
+                groups.finish_time(|answer| match answer {
+                    answer::Answer::Rows(delta) => session.give(Chunk { time, delta }),
+                    answer::Answer::Errors(failed) => errors.extend(
+                        time,
+                        failed.into_iter().map(|mut error| {
+                            error.0.position.clone_from(&position);
+                            error
+                        }),
+                    ),
+                });
+            }
+            // No earlier time can come: what has arrived of the open one goes into the table at once, so that a
+            // hydration, all of whose rows share one time, holds no second copy.
+            if let Some((_, partials)) = pending.take_earliest(frontier) {
+                partials.iter().for_each(|partial| groups.apply(partial));
+            }
+        }
+    })
+}

@@ -1,0 +1,177 @@
+//! Answers of groups as columns.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float64Array};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+
+use super::layout::{Kind, Layout, Slots};
+use super::values::{from_bytes, from_codes, range};
+use crate::expr::describe_row;
+use crate::render::context::batch;
+use crate::repr::{Delta, Diff, Diffs, ErrorRow, RowCodec};
+
+/// What a group-by emits at the end of a time.
+pub(super) enum Answer {
+    /// Old answers taken away, new ones added.
+    Rows(Delta),
+    /// Groups whose answer does not fit its type, likewise. The position is left to the operator.
+    Errors(Vec<(ErrorRow, Diff)>),
+}
+
+/// One answer to emit.
+pub(super) struct Pick {
+    /// The group.
+    pub(super) group: u32,
+    /// Its index among the touched groups.
+    pub(super) touched: usize,
+    /// The answer before the time, to be taken away; else the answer now.
+    pub(super) old: bool,
+}
+
+/// An aggregate over a group that cannot be represented.
+struct Failure {
+    answer: usize,
+    column: String,
+    message: String,
+}
+
+/// Builds output batches.
+pub(super) struct AnswerBuilder {
+    codec: RowCodec,
+}
+
+impl AnswerBuilder {
+    pub(super) fn new(layout: &Layout) -> AnswerBuilder {
+        AnswerBuilder { codec: RowCodec::new(&layout.key_types).unwrap_or_else(|error| panic!("{error}")) }
+    }
+
+    /// Emits the picked answers. `keys`, `slots` and `bytes` give a pick's key, its slots, and the bytes that stand
+    /// beside the slots (by index among the aggregates that have such state).
+    pub(super) fn build<'a>(
+        &self,
+        layout: &Layout,
+        picks: &[Pick],
+        keys: impl Fn(&Pick) -> &'a [u8],
+        slots: impl Fn(&Pick) -> &'a [i128],
+        bytes: impl Fn(usize, &Pick) -> Option<&'a [u8]>,
+        emit: &mut impl FnMut(Answer),
+    ) {
+        let mut columns = self.codec.decode(picks.iter().map(&keys)).expect("keys decode");
+        let diffs: Vec<Diff> = picks.iter().map(|pick| if pick.old { -1 } else { 1 }).collect();
+        let slots: Vec<&[i128]> = picks.iter().map(&slots).collect();
+        let mut failures = Vec::new();
+        let mut beside = 0;
+        for aggregate in &layout.aggregates {
+            let column = match &aggregate.kind {
+                Kind::Best { value, .. } if !value.is_code() => {
+                    let values: Vec<Option<&[u8]>> = picks.iter().map(|pick| bytes(beside, pick)).collect();
+                    from_bytes(&values, &aggregate.data_type)
+                }
+                _ => from_slots(aggregate, &slots, &mut failures),
+            };
+            columns.push(column);
+            beside += usize::from(has_beside(&aggregate.kind));
+        }
+        let rows = batch(&layout.schema, columns, picks.len());
+        if failures.is_empty() {
+            emit(Answer::Rows(Delta { rows, diffs: Diffs::Each(diffs.into()) }));
+            return;
+        }
+        failures.sort_by_key(|failure| failure.answer);
+        failures.dedup_by_key(|failure| failure.answer);
+        let mut keep = vec![true; picks.len()];
+        let mut errors = Vec::with_capacity(failures.len());
+        let key_columns: Vec<usize> = (0..layout.keys).collect();
+        let key_rows = rows.project(&key_columns).expect("keys are the first columns");
+        for failure in failures {
+            keep[failure.answer] = false;
+            let error = ErrorRow {
+                position: String::new(),
+                column: Some(failure.column),
+                message: failure.message,
+                payload: Some(describe_row(&key_rows, failure.answer)),
+            };
+            errors.push((error, diffs[failure.answer]));
+        }
+        let delta = Delta { rows, diffs: Diffs::Each(diffs.into()) };
+        let delta = delta.filter(&BooleanArray::from(keep)).expect("a mask as long as the batch");
+        if !delta.is_empty() {
+            emit(Answer::Rows(delta));
+        }
+        emit(Answer::Errors(errors));
+    }
+}
+
+fn has_beside(kind: &Kind) -> bool {
+    matches!(kind, Kind::CountDistinct(_) | Kind::Best { .. } | Kind::SumFloat | Kind::AvgFloat)
+}
+
+/// The column of an aggregate whose answers are in the slots.
+fn from_slots(aggregate: &Slots, slots: &[&[i128]], failures: &mut Vec<Failure>) -> ArrayRef {
+    let (slot, data_type) = (aggregate.slot, &aggregate.data_type);
+    let codes: Vec<Option<i128>> = match &aggregate.kind {
+        Kind::Rows => slots.iter().map(|slots| Some(slots[super::layout::ROWS])).collect(),
+        Kind::Count | Kind::CountDistinct(_) => slots.iter().map(|slots| Some(slots[slot])).collect(),
+        Kind::BestOfGrowing { least, .. } | Kind::Best { least, .. } => {
+            let code = |slots: &[i128]| if *least { !slots[slot] } else { slots[slot] };
+            slots.iter().map(|slots| (slots[slot + 1] > 0).then(|| code(slots))).collect()
+        }
+        Kind::SumFloat | Kind::AvgFloat => return floats(aggregate, slots),
+        Kind::SumExact | Kind::AvgDecimal { .. } => {
+            let limits = range(data_type);
+            let answers = slots.iter().enumerate().map(|(answer, slots)| {
+                if slots[slot + 2] <= 0 {
+                    return None;
+                }
+                let value = exact(&aggregate.kind, &slots[slot..slot + 3]);
+                let value = value.filter(|value| limits.0 <= *value && *value <= limits.1);
+                if value.is_none() {
+                    let message = format!("the result of {} is out of the range of {data_type}", aggregate.name);
+                    failures.push(Failure { answer, column: aggregate.name.clone(), message });
+                }
+                value
+            });
+            answers.collect()
+        }
+    };
+    from_codes(&codes, data_type)
+}
+
+/// An exact sum or the mean of decimals; `None` beyond 128 bits. A mean is cut off towards zero, as DataFusion's is.
+fn exact(kind: &Kind, slots: &[i128]) -> Option<i128> {
+    let (low, high, count) = (slots[0], slots[1], slots[2]);
+    let high = high.checked_add(low >> 64)?;
+    let sum = high.checked_mul(1 << 64)?.checked_add(low & i128::from(u64::MAX))?;
+    match kind {
+        Kind::AvgDecimal { factor } => sum.checked_mul(*factor).map(|scaled| scaled / count),
+        _ => Some(sum),
+    }
+}
+
+fn floats(aggregate: &Slots, slots: &[&[i128]]) -> ArrayRef {
+    let slot = aggregate.slot;
+    let values: Float64Array = slots
+        .iter()
+        .map(|slots| {
+            (slots[slot + 1] > 0).then(|| {
+                let sum = f64::from_bits(slots[slot] as u64);
+                let value = if aggregate.kind == Kind::AvgFloat { sum / slots[slot + 1] as f64 } else { sum };
+                // One zero and one NaN.
+                if value.is_nan() {
+                    f64::NAN
+                } else if value == 0.0 {
+                    0.0
+                } else {
+                    value
+                }
+            })
+        })
+        .collect();
+    let values: ArrayRef = Arc::new(values);
+    match &aggregate.data_type {
+        DataType::Float64 => values,
+        other => cast(&values, other).expect("floats are cast to floats"),
+    }
+}

@@ -1,0 +1,239 @@
+//! The private table of a group-by: contributions in, −old +new out.
+
+use super::answer::{Answer, AnswerBuilder, Pick};
+use super::layout::{Kind, Layout, ROWS, Slots};
+use super::partial::{PartialGroups, Values};
+use crate::render::import::CHUNK_ROWS;
+use crate::state::{Chunked, KeyTable};
+use beside::Beside;
+
+mod beside;
+
+/// Slots of all groups: chunks that never move.
+struct SlotTable {
+    width: usize,
+    chunks: Vec<Vec<i128>>,
+}
+
+const CHUNK_GROUPS: usize = 1 << 10;
+
+impl SlotTable {
+    #[inline]
+    fn get(&self, group: u32) -> &[i128] {
+        let at = (group as usize % CHUNK_GROUPS) * self.width;
+        &self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
+    }
+
+    #[inline]
+    fn get_mut(&mut self, group: u32) -> &mut [i128] {
+        let at = (group as usize % CHUNK_GROUPS) * self.width;
+        &mut self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
+    }
+
+    fn grow_to(&mut self, groups: usize) {
+        while self.chunks.len() * CHUNK_GROUPS < groups {
+            self.chunks.push(vec![0; CHUNK_GROUPS * self.width]);
+        }
+    }
+}
+
+/// All groups of one worker.
+pub(super) struct Groups {
+    layout: Layout,
+    keys: KeyTable,
+    slots: SlotTable,
+    /// The epoch in which each group was last touched.
+    marks: Chunked<u32>,
+    epoch: u32,
+    /// The groups touched at the open time, and whether they existed before.
+    touched: Vec<(u32, bool)>,
+    /// The slots of the touched groups before the open time.
+    old: Vec<i128>,
+    /// What stands beside the slots, per aggregate that needs it.
+    beside: Vec<Beside>,
+    builder: AnswerBuilder,
+    /// The group without keys, which exists also over nothing, if this worker owns it.
+    global: Option<u32>,
+    /// The groups of the block that is being applied.
+    block: Vec<u32>,
+}
+
+impl Groups {
+    pub(super) fn new(layout: Layout) -> Groups {
+        let beside = layout.aggregates.iter().filter_map(Beside::for_aggregate).collect();
+        Groups {
+            keys: KeyTable::default(),
+            slots: SlotTable { width: layout.slots, chunks: Vec::new() },
+            marks: Chunked::default(),
+            epoch: 1,
+            touched: Vec::new(),
+            old: Vec::new(),
+            beside,
+            builder: AnswerBuilder::new(&layout),
+            global: None,
+            block: Vec::new(),
+            layout,
+        }
+    }
+
+    /// Creates the group without keys, to be answered when the open time ends.
+    pub(super) fn open_global(&mut self) {
+        let group = self.group(crate::repr::hash_bytes(&[]), &[]);
+        self.touch(group, false);
+        self.global = Some(group);
+    }
+
+    fn group(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let (group, inserted) = self.keys.find_or_insert(hash, key);
+        if inserted {
+            self.slots.grow_to(self.keys.slots());
+            self.marks.grow_to(self.keys.slots(), || 0);
+            self.slots.get_mut(group).fill(0);
+            self.marks[group] = 0;
+            for beside in &mut self.beside {
+                beside.grow_to(self.keys.slots());
+            }
+        }
+        group
+    }
+
+    /// Notes the group's state at its first touch in the open time.
+    #[inline]
+    fn touch(&mut self, group: u32, existed: bool) {
+        if self.marks[group] != self.epoch {
+            self.marks[group] = self.epoch;
+            self.touched.push((group, existed));
+            self.old.extend_from_slice(self.slots.get(group));
+            for beside in &mut self.beside {
+                beside.note_old(group);
+            }
+        }
+    }
+
+    /// Adds the contributions of one block to the open time.
+    pub(super) fn apply(&mut self, partial: &PartialGroups) {
+        let width = self.layout.slots;
+        let mut block = std::mem::take(&mut self.block);
+        block.clear();
+        /// How far ahead the index is brought into the cache.
+        const AHEAD: usize = 16;
+        for (index, hash) in partial.hashes.iter().enumerate() {
+            if let Some(next) = partial.hashes.get(index + AHEAD) {
+                self.keys.warm_index(*next);
+            }
+            let group = self.group(*hash, partial.keys.get(index));
+            let existed = self.global == Some(group) || self.slots.get(group)[ROWS] > 0;
+            self.touch(group, existed);
+            let slots = self.slots.get_mut(group);
+            let news = &partial.slots[index * width..(index + 1) * width];
+            slots[ROWS] += news[ROWS];
+            for aggregate in &self.layout.aggregates {
+                merge(aggregate, slots, news);
+            }
+            block.push(group);
+        }
+        for (beside, values) in self.beside.iter_mut().zip(&partial.values) {
+            match values {
+                Values::Codes(codes) => {
+                    codes.iter().for_each(|(at, code, diff)| {
+                        let group = block[*at as usize];
+                        beside.add_code(group, *code, *diff, self.slots.get_mut(group));
+                    });
+                }
+                Values::Bytes { groups, bytes } => {
+                    groups.iter().enumerate().for_each(|(index, (at, diff))| {
+                        let group = block[*at as usize];
+                        beside.add_bytes(group, bytes.get(index), *diff, self.slots.get_mut(group));
+                    });
+                }
+                Values::Floats(floats) => {
+                    floats.iter().for_each(|(at, value, diff)| beside.add_float(block[*at as usize], *value, *diff));
+                }
+            }
+        }
+        self.block = block;
+    }
+
+    /// Ends the open time: emits what changed, forgets groups that have gone.
+    pub(super) fn finish_time(&mut self, mut emit: impl FnMut(Answer)) {
+        let width = self.layout.slots;
+        let mut picks: Vec<Pick> = Vec::new();
+        let touched = std::mem::take(&mut self.touched);
+        for (index, (group, existed)) in touched.iter().enumerate() {
+            for beside in &mut self.beside {
+                beside.refresh(*group, self.slots.get_mut(*group));
+            }
+            let new = self.slots.get(*group);
+            let exists = self.global == Some(*group) || new[ROWS] > 0;
+            if *existed == exists && !(exists && self.layout.differ(&self.old[index * width..(index + 1) * width], new))
+            {
+                continue;
+            }
+            if *existed {
+                picks.push(Pick { group: *group, touched: index, old: true });
+            }
+            if exists {
+                picks.push(Pick { group: *group, touched: index, old: false });
+            }
+        }
+        for picks in picks.chunks(CHUNK_ROWS) {
+            let slots = |pick: &Pick| {
+                if pick.old {
+                    &self.old[pick.touched * width..(pick.touched + 1) * width]
+                } else {
+                    self.slots.get(pick.group)
+                }
+            };
+            let keys = |pick: &Pick| self.keys.key(pick.group);
+            let bytes = |beside: usize, pick: &Pick| self.beside[beside].bytes(pick);
+            self.builder.build(&self.layout, picks, keys, slots, bytes, &mut emit);
+        }
+        for (group, _) in &touched {
+            if self.global != Some(*group) && self.slots.get(*group).iter().all(|slot| *slot == 0) {
+                for beside in &mut self.beside {
+                    beside.reset(*group);
+                }
+                self.keys.remove(*group);
+            }
+        }
+        self.begin_time(touched);
+    }
+
+    fn begin_time(&mut self, mut touched: Vec<(u32, bool)>) {
+        touched.clear();
+        self.touched = touched;
+        self.old.clear();
+        for beside in &mut self.beside {
+            beside.forget_old();
+        }
+        if self.epoch == u32::MAX {
+            for group in 0..u32::try_from(self.keys.slots()).expect("slots are numbered by u32") {
+                self.marks[group] = 0;
+            }
+            self.epoch = 0;
+        }
+        self.epoch += 1;
+    }
+}
+
+/// Adds a contribution to the additive slots of a group.
+#[inline]
+fn merge(aggregate: &Slots, slots: &mut [i128], news: &[i128]) {
+    let slot = aggregate.slot;
+    match aggregate.kind {
+        Kind::Rows | Kind::CountDistinct(_) => {}
+        Kind::Count => slots[slot] += news[slot],
+        Kind::SumExact | Kind::AvgDecimal { .. } => {
+            slots[slot] += news[slot];
+            slots[slot + 1] += news[slot + 1];
+            slots[slot + 2] += news[slot + 2];
+        }
+        Kind::SumFloat | Kind::AvgFloat | Kind::Best { .. } => slots[slot + 1] += news[slot + 1],
+        Kind::BestOfGrowing { .. } => {
+            if news[slot + 1] != 0 {
+                slots[slot] = if slots[slot + 1] == 0 { news[slot] } else { slots[slot].max(news[slot]) };
+                slots[slot + 1] += news[slot + 1];
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! How the accumulators of a group lie side by side.
+
+use arrow::datatypes::{DataType, SchemaRef};
+
+use super::values::ValueKind;
+use crate::expr::ScalarExpr;
+use crate::plan::{Aggregate, AggregateFunc};
+
+/// The slot that counts a group's rows: a group exists while it is above zero, never by its sums.
+pub(super) const ROWS: usize = 0;
+
+/// What a group-by keeps per group, and how it is fed. Accumulators are 128-bit slots; what does not fit a slot (sets,
+/// multisets, exact float sums) stands beside the table, and its answer is copied into slots when a time ends.
+#[derive(Clone)]
+pub(super) struct Layout {
+    /// Keys, arguments and filters, to be evaluated over the input; empty when the input's columns are the keys.
+    pub(super) exprs: Vec<ScalarExpr>,
+    /// How many of the expressions (or columns) are keys.
+    pub(super) keys: usize,
+    /// The types of the keys.
+    pub(super) key_types: Vec<DataType>,
+    /// The aggregates in the order of the output's columns.
+    pub(super) aggregates: Vec<Slots>,
+    /// Slots per group.
+    pub(super) slots: usize,
+    /// The output's columns: keys, then aggregates.
+    pub(super) schema: SchemaRef,
+    /// Whether the row count itself is part of the answer.
+    pub(super) rows_visible: bool,
+}
+
+/// One aggregate's slots and where its argument comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    /// What is computed.
+    pub(super) kind: Kind,
+    /// The first slot.
+    pub(super) slot: usize,
+    /// Index of the argument among the evaluated columns behind the keys.
+    pub(super) arg: Option<usize>,
+    /// Index of the filter likewise.
+    pub(super) filter: Option<usize>,
+    /// The name of the output column, for errors.
+    pub(super) name: String,
+    /// The type of the answer.
+    pub(super) data_type: DataType,
+}
+
+/// The kinds of accumulators. `count` counts the values that took part: without any, SUM, AVG, MIN, MAX are NULL.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// COUNT(*) without a filter: the group's row count.
+    Rows,
+    /// Slot: count.
+    Count,
+    /// Slot: number of different values. Beside: a counted set.
+    CountDistinct(ValueKind),
+    /// Slots: low, high, count. The sum is high · 2^64 + low: exact for any number of 128-bit values.
+    SumExact,
+    /// Slots: low, high, count. The mean of decimals, with the scale factor between sum and answer.
+    AvgDecimal { factor: i128 },
+    /// Slots: bits of the rounded sum, count. Beside: an exact sum.
+    SumFloat,
+    /// Like [`Kind::SumFloat`]; the answer is divided by the count.
+    AvgFloat,
+    /// Slots: code of the best, count. The input never retracts, so the best is enough.
+    BestOfGrowing { value: ValueKind, least: bool },
+    /// Slots: code of the best, count. Beside: a multiset.
+    Best { value: ValueKind, least: bool },
+}
+
+impl Kind {
+    fn slots(&self) -> usize {
+        match self {
+            Kind::Rows => 0,
+            Kind::Count | Kind::CountDistinct(_) => 1,
+            Kind::SumFloat | Kind::AvgFloat | Kind::BestOfGrowing { .. } | Kind::Best { .. } => 2,
+            Kind::SumExact | Kind::AvgDecimal { .. } => 3,
+        }
+    }
+}
+
+impl Layout {
+    /// The layout of a group-by.
+    ///
+    /// Panics on an aggregate that [`Aggregate::check`] refuses: lowering asks it.
+    pub(super) fn new(keys: &[ScalarExpr], aggregates: &[Aggregate], append_only: bool, schema: &SchemaRef) -> Layout {
+        let mut layout = Layout {
+            exprs: keys.to_vec(),
+            keys: keys.len(),
+            key_types: keys.iter().map(|key| key.data_type.clone()).collect(),
+            aggregates: Vec::new(),
+            slots: ROWS + 1,
+            schema: schema.clone(),
+            rows_visible: false,
+        };
+        for aggregate in aggregates {
+            let kind = kind_of(aggregate, append_only);
+            let slots = Slots {
+                slot: layout.slots,
+                arg: aggregate.arg.as_ref().map(|arg| layout.column(arg)),
+                filter: aggregate.filter.as_ref().map(|filter| layout.column(filter)),
+                name: aggregate.name.clone(),
+                data_type: aggregate.data_type.clone(),
+                kind,
+            };
+            layout.slots += slots.kind.slots();
+            layout.rows_visible |= slots.kind == Kind::Rows;
+            layout.aggregates.push(slots);
+        }
+        layout
+    }
+
+    /// The layout of DISTINCT: all columns are keys.
+    pub(super) fn distinct(schema: &SchemaRef) -> Layout {
+        let key_types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        Layout {
+            exprs: Vec::new(),
+            keys: key_types.len(),
+            key_types,
+            aggregates: Vec::new(),
+            slots: ROWS + 1,
+            schema: schema.clone(),
+            rows_visible: false,
+        }
+    }
+
+    /// The place of an argument or filter among the evaluated columns; the same expression is evaluated once.
+    fn column(&mut self, expr: &ScalarExpr) -> usize {
+        let known = self.exprs[self.keys..].iter().position(|known| known.expr.eq(&expr.expr));
+        known.unwrap_or_else(|| {
+            self.exprs.push(expr.clone());
+            self.exprs.len() - 1 - self.keys
+        })
+    }
+
+    /// Whether the answers of two states of a group differ.
+    #[inline]
+    pub(super) fn differ(&self, old: &[i128], new: &[i128]) -> bool {
+        let first = if self.rows_visible { ROWS } else { ROWS + 1 };
+        old[first..] != new[first..]
+    }
+}
+
+fn kind_of(aggregate: &Aggregate, append_only: bool) -> Kind {
+    let argument = aggregate.arg.as_ref().map(|arg| &arg.data_type);
+    match (aggregate.func, argument) {
+        (AggregateFunc::Count, None) if aggregate.filter.is_none() => Kind::Rows,
+        (AggregateFunc::Count, Some(data_type)) if aggregate.distinct => Kind::CountDistinct(ValueKind::of(data_type)),
+        (AggregateFunc::Count, _) => Kind::Count,
+        (AggregateFunc::Sum, _) if aggregate.data_type.is_floating() => Kind::SumFloat,
+        (AggregateFunc::Sum, _) => Kind::SumExact,
+        (AggregateFunc::Avg, _) if aggregate.data_type.is_floating() => Kind::AvgFloat,
+        (AggregateFunc::Avg, Some(DataType::Decimal128(_, scale))) => {
+            let DataType::Decimal128(_, target) = aggregate.data_type else {
+                panic!("the mean of decimals is planned as a decimal")
+            };
+            let shift = u32::try_from(target - scale).expect("the mean has at least the scale of its argument");
+            Kind::AvgDecimal { factor: 10i128.pow(shift) }
+        }
+        (AggregateFunc::Min | AggregateFunc::Max, Some(data_type)) => {
+            let (value, least) = (ValueKind::of(data_type), aggregate.func == AggregateFunc::Min);
+            if append_only && value.is_code() {
+                Kind::BestOfGrowing { value, least }
+            } else {
+                Kind::Best { value, least }
+            }
+        }
+        (func, argument) => panic!("{func:?} over {argument:?} is refused by lowering"),
+    }
+}

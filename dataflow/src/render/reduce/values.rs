@@ -1,0 +1,298 @@
+//! Values of aggregates as codes: integers whose order is the values' order, or bytes where no integer holds them.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
+use arrow::datatypes::{
+    ArrowNativeType, ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
+    Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+
+use crate::repr::{EncodedRows, RowCodec};
+
+/// How a value is held.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ValueKind {
+    /// An integer code of at most 64 bits.
+    Narrow,
+    /// An integer code of 128 bits.
+    Wide,
+    /// The UTF-8 or raw bytes of the value, whose order is memcmp's.
+    Bytes,
+    /// arrow-row bytes: any other type.
+    Row,
+}
+
+impl ValueKind {
+    /// The kind for a type.
+    pub(super) fn of(data_type: &DataType) -> ValueKind {
+        match data_type {
+            DataType::Decimal128(_, _) => ValueKind::Wide,
+            DataType::Utf8 | DataType::Binary => ValueKind::Bytes,
+            DataType::Boolean
+            | DataType::Date32
+            | DataType::Date64
+            | DataType::Time32(_)
+            | DataType::Time64(_)
+            | DataType::Timestamp(_, _) => ValueKind::Narrow,
+            other if other.is_integer() || matches!(other, DataType::Float32 | DataType::Float64) => ValueKind::Narrow,
+            _ => ValueKind::Row,
+        }
+    }
+
+    /// Whether values are integer codes.
+    pub(super) fn is_code(&self) -> bool {
+        matches!(self, ValueKind::Narrow | ValueKind::Wide)
+    }
+}
+
+/// Calls `$body` with `$t` bound to the primitive type of `$data_type`; `$other` for types that are none.
+macro_rules! for_primitive {
+    ($data_type:expr, $t:ident => $body:expr, _ => $other:expr) => {
+        match $data_type {
+            DataType::Int8 => {
+                type $t = Int8Type;
+                $body
+            }
+            DataType::Int16 => {
+                type $t = Int16Type;
+                $body
+            }
+            DataType::Int32 => {
+                type $t = Int32Type;
+                $body
+            }
+            DataType::Int64 => {
+                type $t = Int64Type;
+                $body
+            }
+            DataType::UInt8 => {
+                type $t = UInt8Type;
+                $body
+            }
+            DataType::UInt16 => {
+                type $t = UInt16Type;
+                $body
+            }
+            DataType::UInt32 => {
+                type $t = UInt32Type;
+                $body
+            }
+            DataType::UInt64 => {
+                type $t = UInt64Type;
+                $body
+            }
+            DataType::Date32 => {
+                type $t = Date32Type;
+                $body
+            }
+            DataType::Date64 => {
+                type $t = Date64Type;
+                $body
+            }
+            DataType::Time32(TimeUnit::Second) => {
+                type $t = Time32SecondType;
+                $body
+            }
+            DataType::Time32(_) => {
+                type $t = Time32MillisecondType;
+                $body
+            }
+            DataType::Time64(TimeUnit::Nanosecond) => {
+                type $t = Time64NanosecondType;
+                $body
+            }
+            DataType::Time64(_) => {
+                type $t = Time64MicrosecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Second, _) => {
+                type $t = TimestampSecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                type $t = TimestampMillisecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                type $t = TimestampMicrosecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                type $t = TimestampNanosecondType;
+                $body
+            }
+            DataType::Decimal128(_, _) => {
+                type $t = Decimal128Type;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
+
+/// A native value as a wide integer, both ways.
+trait Integer: ArrowNativeType {
+    fn widen(self) -> i128;
+    fn narrow(code: i128) -> Self;
+}
+
+macro_rules! integers {
+    ($($t:ty),*) => {$(
+        impl Integer for $t {
+            #[inline]
+            fn widen(self) -> i128 { i128::from(self) }
+            #[inline]
+            fn narrow(code: i128) -> Self { <$t>::try_from(code).expect("a code of this type") }
+        }
+    )*};
+}
+integers!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
+
+/// Doubles as integers of the same order: NaN is the greatest, as in Postgres.
+fn float_code(value: f64) -> i128 {
+    let bits = (if value == 0.0 {
+        0.0
+    } else if value.is_nan() {
+        f64::NAN
+    } else {
+        value
+    })
+    .to_bits();
+    i128::from(if bits >> 63 == 1 { !bits } else { bits | 1 << 63 })
+}
+
+fn code_float(code: i128) -> f64 {
+    let bits = u64::try_from(code).expect("a float's code has 64 bits");
+    f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })
+}
+
+fn widen<T: ArrowPrimitiveType<Native: Integer>>(values: &ArrayRef) -> Vec<i128> {
+    values.as_primitive::<T>().values().iter().map(|value| value.widen()).collect()
+}
+
+fn narrow<T: ArrowPrimitiveType<Native: Integer>>(codes: &[Option<i128>], data_type: &DataType) -> ArrayRef {
+    let values: PrimitiveArray<T> = codes.iter().map(|code| code.map(T::Native::narrow)).collect();
+    Arc::new(values.with_data_type(data_type.clone()))
+}
+
+/// The codes of a column of a type that [`ValueKind::is_code`], or of numbers to be summed. What stands at NULLs is
+/// unspecified.
+///
+/// Panics on other types.
+pub(super) fn codes(values: &ArrayRef) -> Vec<i128> {
+    for_primitive!(values.data_type(), T => widen::<T>(values), _ => match values.data_type() {
+        DataType::Boolean => values.as_boolean().values().iter().map(i128::from).collect(),
+        DataType::Float64 => values.as_primitive::<Float64Type>().values().iter().map(|v| float_code(*v)).collect(),
+        DataType::Float32 => {
+            values.as_primitive::<Float32Type>().values().iter().map(|v| float_code(f64::from(*v))).collect()
+        }
+        other => panic!("{other} has no integer codes"),
+    })
+}
+
+/// A column of `data_type` from codes.
+///
+/// Panics if a code is out of the type's range: callers check sums before.
+pub(super) fn from_codes(codes: &[Option<i128>], data_type: &DataType) -> ArrayRef {
+    for_primitive!(data_type, T => narrow::<T>(codes, data_type), _ => match data_type {
+        DataType::Boolean => Arc::new(codes.iter().map(|code| code.map(|code| code != 0)).collect::<BooleanArray>()),
+        DataType::Float64 => {
+            Arc::new(codes.iter().map(|code| code.map(code_float)).collect::<PrimitiveArray<Float64Type>>())
+        }
+        DataType::Float32 => {
+            let floats = codes.iter().map(|code| code.map(|code| code_float(code) as f32));
+            Arc::new(floats.collect::<PrimitiveArray<Float32Type>>())
+        }
+        other => panic!("{other} has no integer codes"),
+    })
+}
+
+/// The least and the greatest value of a type, as codes: what a sum must lie between.
+pub(super) fn range(data_type: &DataType) -> (i128, i128) {
+    match data_type {
+        DataType::Int64 => (i64::MIN.into(), i64::MAX.into()),
+        DataType::UInt64 => (0, u64::MAX.into()),
+        DataType::Decimal128(precision, _) => {
+            let limit = 10i128.pow(u32::from(*precision)) - 1;
+            (-limit, limit)
+        }
+        other => panic!("{other} is no type of an exact sum"),
+    }
+}
+
+/// The doubles of a column of floats.
+pub(super) fn doubles(values: &ArrayRef) -> Vec<f64> {
+    match values.data_type() {
+        DataType::Float32 => values.as_primitive::<Float32Type>().values().iter().map(|v| f64::from(*v)).collect(),
+        _ => values.as_primitive::<Float64Type>().values().to_vec(),
+    }
+}
+
+/// The bytes of a column's values.
+pub(super) enum ByteValues {
+    Text(StringArray),
+    Binary(BinaryArray),
+    Rows(EncodedRows),
+}
+
+impl ByteValues {
+    pub(super) fn new(values: &ArrayRef) -> ByteValues {
+        match values.data_type() {
+            DataType::Utf8 => ByteValues::Text(values.as_string::<i32>().clone()),
+            DataType::Binary => ByteValues::Binary(values.as_binary::<i32>().clone()),
+            other => {
+                let codec = RowCodec::new([other]).unwrap_or_else(|error| panic!("{error}"));
+                let rows = codec.encode(std::slice::from_ref(values)).expect("a column of the codec's type");
+                ByteValues::Rows(rows)
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> &[u8] {
+        match self {
+            ByteValues::Text(values) => values.value(index).as_bytes(),
+            ByteValues::Binary(values) => values.value(index),
+            ByteValues::Rows(rows) => rows.get(index),
+        }
+    }
+}
+
+/// A column of `data_type` from bytes that [`ByteValues`] gave.
+pub(super) fn from_bytes(values: &[Option<&[u8]>], data_type: &DataType) -> ArrayRef {
+    match data_type {
+        DataType::Utf8 => {
+            let text = values.iter().map(|value| value.map(|v| std::str::from_utf8(v).expect("text stays UTF-8")));
+            Arc::new(text.collect::<StringArray>())
+        }
+        DataType::Binary => Arc::new(values.iter().copied().collect::<BinaryArray>()),
+        other => {
+            let codec = RowCodec::new([other]).unwrap_or_else(|error| panic!("{error}"));
+            let null = arrow::array::new_null_array(other, 1);
+            let null_row = codec.encode(&[null]).expect("a column of the codec's type");
+            let rows = values.iter().map(|value| value.unwrap_or_else(|| null_row.get(0)));
+            codec.decode(rows).expect("bytes of the codec decode").remove(0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn float_codes_keep_order_and_values() {
+        let values = [f64::NEG_INFINITY, -1.5, -5e-324, 0.0, 5e-324, 1.5, f64::MAX, f64::INFINITY];
+        for pair in values.windows(2) {
+            assert!(float_code(pair[0]) < float_code(pair[1]), "{pair:?}");
+        }
+        for value in values {
+            assert_eq!(code_float(float_code(value)).to_bits(), value.to_bits());
+        }
+        assert_eq!(float_code(-0.0), float_code(0.0));
+        assert!(float_code(-f64::NAN) == float_code(f64::NAN) && float_code(f64::NAN) > float_code(f64::INFINITY));
+    }
+}

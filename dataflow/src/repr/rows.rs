@@ -1,0 +1,170 @@
+//! Rows as bytes: the comparable, hashable form of keys and of whole rows inside state.
+//!
+//! The bytes are arrow-row's: `memcmp` orders them as the columns order, equal rows have equal bytes. They never leave
+//! the process and are never stored.
+
+use std::hash::Hasher;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, RowParser, Rows, SortField};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+/// One row's bytes, inline up to 24 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Row(SmallVec<[u8; 24]>);
+
+impl Row {
+    /// Copies `bytes`.
+    #[inline]
+    pub fn new(bytes: &[u8]) -> Row {
+        Row(SmallVec::from_slice(bytes))
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq<Row> for [u8] {
+    fn eq(&self, other: &Row) -> bool {
+        self == other.bytes()
+    }
+}
+
+/// Rows back to back: what crosses workers. One buffer and one offset a row, never an allocation a row.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RowBlock {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl RowBlock {
+    /// Appends a row. Panics beyond 4 GiB, which no chunk reaches.
+    #[inline]
+    pub fn push(&mut self, row: &[u8]) {
+        self.bytes.extend_from_slice(row);
+        self.ends.push(u32::try_from(self.bytes.len()).expect("a block stays far below 4 GiB"));
+    }
+
+    /// Row `index`. Panics if there is none.
+    #[inline]
+    pub fn get(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        &self.bytes[start..self.ends[index] as usize]
+    }
+
+    /// The number of rows.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// No rows.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of all rows.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets all rows, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// The rows in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+}
+
+/// Encoded rows of one batch.
+pub struct EncodedRows {
+    /// `None` when there are no columns: every row is empty.
+    rows: Option<Rows>,
+}
+
+impl EncodedRows {
+    /// The bytes of row `index`. Panics if there is none.
+    #[inline]
+    pub fn get(&self, index: usize) -> &[u8] {
+        match &self.rows {
+            Some(rows) => rows.row(index).data(),
+            None => &[],
+        }
+    }
+}
+
+/// Turns columns of fixed types into row bytes and back.
+pub struct RowCodec {
+    /// `None` when there are no columns.
+    converter: Option<(RowConverter, RowParser)>,
+}
+
+impl RowCodec {
+    /// A codec for columns of these types.
+    ///
+    /// # Errors
+    /// A type that arrow-row does not support.
+    pub fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<RowCodec, ArrowError> {
+        let fields: Vec<SortField> = types.into_iter().map(|data_type| SortField::new(data_type.clone())).collect();
+        if fields.is_empty() {
+            return Ok(RowCodec { converter: None });
+        }
+        let converter = RowConverter::new(fields)?;
+        let parser = converter.parser();
+        Ok(RowCodec { converter: Some((converter, parser)) })
+    }
+
+    /// Encodes the rows of `columns`.
+    ///
+    /// # Errors
+    /// Columns of other types than the codec's.
+    pub fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedRows, ArrowError> {
+        let rows = match &self.converter {
+            Some((converter, _)) => Some(converter.convert_columns(columns)?),
+            None => None,
+        };
+        Ok(EncodedRows { rows })
+    }
+
+    /// Decodes rows that this codec, or one for the same types, encoded.
+    ///
+    /// # Errors
+    /// Bytes that are no row of these types.
+    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>, ArrowError> {
+        match &self.converter {
+            Some((converter, parser)) => converter.convert_rows(rows.into_iter().map(|bytes| parser.parse(bytes))),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The hash by which rows find their worker and their place in tables. The same in every process.
+#[inline]
+pub fn hash_bytes(bytes: &[u8]) -> u64 {
+    const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hasher = foldhash::fast::FoldHasher::with_seed(SEED, foldhash::SharedSeed::global_fixed());
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// The worker, of `peers`, that owns what hashes to `hash`. Uses other bits than tables use for places.
+#[inline]
+pub fn owner(hash: u64, peers: usize) -> usize {
+    ((hash & 0xffff_ffff) as usize * peers) >> 32
+}
+
+/// Whether any column of row `index` is NULL.
+pub fn any_null(columns: &[ArrayRef], index: usize) -> bool {
+    columns.iter().any(|column| column.is_null(index))
+}

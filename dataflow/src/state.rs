@@ -1,0 +1,16 @@
+//! Private state: tables that one operator alone reads. They know only now, cannot be shared, and are rebuilt from the
+//! operator's input.
+
+mod chunked;
+mod counted_set;
+mod extremes;
+mod float_sum;
+mod key_table;
+mod multimap;
+
+pub(crate) use chunked::Chunked;
+pub(crate) use counted_set::CountedSet;
+pub(crate) use extremes::Extremes;
+pub(crate) use float_sum::FloatSum;
+pub(crate) use key_table::KeyTable;
+pub(crate) use multimap::Multimap;

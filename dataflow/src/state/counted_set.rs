@@ -1,0 +1,156 @@
+//! Counted sets of values, one per group, in one table: what COUNT(DISTINCT) remembers.
+//!
+//! Places are keyed by (slot of the group, code of the value), so that the group's key never stands here.
+
+/// A value as an integer of fixed width.
+pub(crate) trait Code: Copy + Eq + Default {
+    /// A well-mixed hash of the value and its group.
+    fn hash(self, group: u32) -> u64;
+}
+
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd1b5_4a32_d192_ed03);
+    ((product >> 64) ^ product) as u64
+}
+
+impl Code for u64 {
+    #[inline]
+    fn hash(self, group: u32) -> u64 {
+        mix(mix(self, u64::from(group)), 0x2545_f491_4f6c_dd1d)
+    }
+}
+
+impl Code for u128 {
+    #[inline]
+    fn hash(self, group: u32) -> u64 {
+        mix(mix((self >> 64) as u64, u64::from(group)), self as u64 ^ 0x2545_f491_4f6c_dd1d)
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Place<C> {
+    code: C,
+    count: i64,
+    group: u32,
+}
+
+struct Part<C> {
+    places: Vec<Place<C>>,
+    len: usize,
+}
+
+const PARTS: usize = 64;
+
+/// How often each (group, value) is there. Counts may be negative while a time is incomplete; zero means absent.
+pub(crate) struct CountedSet<C> {
+    parts: Vec<Part<C>>,
+}
+
+impl<C: Code> Default for CountedSet<C> {
+    fn default() -> Self {
+        // 64 parts spread growth over many ticks.
+        CountedSet { parts: (0..PARTS).map(|_| Part { places: vec![Place::default(); 16], len: 0 }).collect() }
+    }
+}
+
+impl<C: Code> CountedSet<C> {
+    /// Adds `diff` to the count of `code` in `group` and returns the count before and after.
+    #[inline]
+    pub(crate) fn add(&mut self, group: u32, code: C, diff: i64) -> (i64, i64) {
+        let hash = code.hash(group);
+        let part = &mut self.parts[(hash >> 58) as usize];
+        if part.len * 4 >= part.places.len() * 3 {
+            part.grow();
+        }
+        let mask = part.places.len() - 1;
+        let mut position = (hash >> 8) as usize & mask;
+        loop {
+            let place = &mut part.places[position];
+            if place.count == 0 {
+                if diff != 0 {
+                    *place = Place { code, count: diff, group };
+                    part.len += 1;
+                }
+                return (0, diff);
+            }
+            if place.code == code && place.group == group {
+                let old = place.count;
+                place.count += diff;
+                let new = place.count;
+                if new == 0 {
+                    part.close(position);
+                }
+                return (old, new);
+            }
+            position = (position + 1) & mask;
+        }
+    }
+}
+
+impl<C: Code> Part<C> {
+    /// Closes the gap at `hole`, so that no probe sequence is interrupted.
+    fn close(&mut self, mut hole: usize) {
+        let mask = self.places.len() - 1;
+        self.len -= 1;
+        let mut next = hole;
+        loop {
+            next = (next + 1) & mask;
+            let place = self.places[next];
+            if place.count == 0 {
+                return;
+            }
+            let home = (place.code.hash(place.group) >> 8) as usize & mask;
+            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
+                self.places[hole] = place;
+                self.places[next].count = 0;
+                hole = next;
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let doubled = self.places.len() * 2;
+        let old = std::mem::replace(&mut self.places, vec![Place::default(); doubled]);
+        let mask = doubled - 1;
+        for place in old.into_iter().filter(|place| place.count != 0) {
+            let mut position = (place.code.hash(place.group) >> 8) as usize & mask;
+            while self.places[position].count != 0 {
+                position = (position + 1) & mask;
+            }
+            self.places[position] = place;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn check<C: Code + std::hash::Hash + std::fmt::Debug>(code: impl Fn(u64) -> C) {
+        for seed in 0..20 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut set: CountedSet<C> = CountedSet::default();
+            let mut plain: HashMap<(u32, C), i64> = HashMap::new();
+            for _ in 0..20_000 {
+                let (group, value) = (random.random_range(0..30), code(random.random_range(0..90)));
+                let diff = random.random_range(-2..3);
+                let count = plain.entry((group, value)).or_insert(0);
+                let before = *count;
+                *count += diff;
+                assert_eq!(set.add(group, value, diff), (before, *count), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn equals_a_hash_map_under_random_changes() {
+        check(|value| value);
+        check(|value| u128::from(value) << 64);
+    }
+}

@@ -1,0 +1,198 @@
+//! One timely worker: obeys commands between steps, keeps what it has built.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crossbeam_channel::Sender;
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::worker::Worker;
+
+use crate::engine::Inbox;
+use crate::protocol::{Command, DataflowDescription, Response};
+use crate::render::{Context, ErrorLog, Exported, Flow, InFlight, codec_for, decode_delta, render, tokens};
+use crate::repr::{CollectionId, Diff, ObjectId, Part, RowBlock, Timestamp};
+use crate::spines::{compact, for_each_row_at};
+
+/// Rows in one delta of a peek's answer.
+const PEEK_ROWS: usize = 8_192;
+/// Closed ticks between two compactions: compacting costs a little each time, and merges are lazy anyway.
+const TICKS_PER_COMPACTION: u32 = 8;
+
+/// A dataflow as one worker sees it.
+struct Installed {
+    dataflow: usize,
+    exported: Exported,
+    probe: Probe<Timestamp>,
+    in_flight: Vec<InFlight>,
+    since: Timestamp,
+    upper: Timestamp,
+    ticks: u32,
+}
+
+/// What a worker keeps between commands.
+pub(crate) struct WorkerState<'w> {
+    worker: &'w mut Worker,
+    responses: Sender<Response>,
+    installed: BTreeMap<ObjectId, Installed>,
+    flows: BTreeMap<CollectionId, Flow>,
+    /// Released dataflows that timely still runs, by dataflow number.
+    leaving: Vec<(ObjectId, usize)>,
+}
+
+/// Runs a worker until it is told to stop.
+pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response>) {
+    let mut state =
+        WorkerState { worker, responses, installed: BTreeMap::new(), flows: BTreeMap::new(), leaving: Vec::new() };
+    loop {
+        while let Some(command) = inbox.take() {
+            state.obey(command);
+        }
+        if inbox.stopped() {
+            return;
+        }
+        state.worker.step_or_park(None);
+        state.tend();
+        inbox.report_installed(state.worker.installed_dataflows());
+    }
+}
+
+impl WorkerState<'_> {
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Create(description) => self.create(&description),
+            Command::Peek { peek, collection, at } => self.peek(peek, collection, at),
+            Command::AllowCompaction { since } => {
+                for (object, since) in since.iter() {
+                    if let Some(installed) = self.installed.get_mut(object) {
+                        installed.since = installed.since.max(*since);
+                    }
+                }
+            }
+            Command::CloseSink { object } => {
+                if let Some(installed) = self.installed.get(&object) {
+                    installed.exported.stop.set(true);
+                }
+                self.respond(Response::SinkClosed { object, worker: self.worker.index() });
+            }
+            Command::Release { object } => self.release(object),
+        }
+    }
+
+    fn respond(&self, response: Response) {
+        // Nobody listens any more only when the engine is being shut down.
+        let _ = self.responses.send(response);
+    }
+
+    fn create(&mut self, description: &DataflowDescription) {
+        let dataflow = self.worker.next_dataflow_index();
+        let probe = Probe::new();
+        let mut context = Context {
+            as_of: description.as_of,
+            index: self.worker.index(),
+            peers: self.worker.peers(),
+            name: Rc::from(description.name.as_str()),
+            errors: ErrorLog::default(),
+            probe: probe.clone(),
+            flows: &self.flows,
+            responses: self.responses.clone(),
+            tokens: Vec::new(),
+            in_flight: Vec::new(),
+        };
+        let exported = self
+            .worker
+            .dataflow_named::<Timestamp, _, _>(&description.name, |scope| render(scope, description, &mut context));
+        let (held, in_flight) = (tokens(context.tokens), context.in_flight);
+        for (collection, trace) in
+            [(description.object.rows(), exported.rows.clone()), (description.object.errors(), exported.errors.clone())]
+        {
+            self.flows.insert(collection, Flow { trace, tokens: Rc::clone(&held) });
+        }
+        let installed =
+            Installed { dataflow, exported, probe, in_flight, since: description.as_of, upper: 0, ticks: 0 };
+        self.installed.insert(description.object, installed);
+    }
+
+    fn peek(&mut self, peek: u64, collection: CollectionId, at: Timestamp) {
+        let mut rows = Vec::new();
+        if let Some(installed) = self.installed.get_mut(&collection.object) {
+            let (trace, schema) = match collection.part {
+                Part::Rows => (&mut installed.exported.rows, installed.exported.rows_schema.clone()),
+                Part::Errors => (&mut installed.exported.errors, crate::repr::errors_schema()),
+            };
+            let codec = codec_for(&schema);
+            let (mut block, mut diffs): (RowBlock, Vec<Diff>) = Default::default();
+            for_each_row_at(trace, at, |row, diff| {
+                block.push(row);
+                diffs.push(diff);
+                if block.len() >= PEEK_ROWS {
+                    rows.push(decode_delta(&block, &diffs, &codec, &schema));
+                    block.clear();
+                    diffs.clear();
+                }
+            });
+            if !block.is_empty() {
+                rows.push(decode_delta(&block, &diffs, &codec, &schema));
+            }
+        }
+        self.respond(Response::Peeked { peek, worker: self.worker.index(), rows });
+    }
+
+    /// Drops this worker's tokens and handles. The dataflow leaves by itself in one of the next steps.
+    fn release(&mut self, object: ObjectId) {
+        self.flows.remove(&object.rows());
+        self.flows.remove(&object.errors());
+        match self.installed.remove(&object) {
+            Some(installed) => self.leaving.push((object, installed.dataflow)),
+            None => self.respond(Response::Released { object, worker: self.worker.index() }),
+        }
+    }
+
+    /// Between two steps: wakes sources that may go on, compacts arrangements, reports dataflows that have left.
+    fn tend(&mut self) {
+        for (object, installed) in &mut self.installed {
+            if installed.tend() {
+                // Every handle holds compaction back, the one for importers too.
+                for collection in [object.rows(), object.errors()] {
+                    if let Some(flow) = self.flows.get_mut(&collection) {
+                        compact(&mut flow.trace, installed.since);
+                    }
+                }
+            }
+        }
+        if !self.leaving.is_empty() {
+            let running = self.worker.installed_dataflows();
+            let index = self.worker.index();
+            let responses = &self.responses;
+            self.leaving.retain(|(object, dataflow)| {
+                let left = !running.contains(dataflow);
+                if left {
+                    let _ = responses.send(Response::Released { object: *object, worker: index });
+                }
+                !left
+            });
+        }
+    }
+}
+
+impl Installed {
+    /// Wakes the sources; returns whether it compacted.
+    fn tend(&mut self) -> bool {
+        for in_flight in &self.in_flight {
+            in_flight.wake();
+        }
+        let upper = self.probe.with_frontier(|frontier| frontier.iter().next().copied());
+        // An empty frontier is a dataflow on its way out.
+        let Some(upper) = upper else { return false };
+        if upper <= self.upper {
+            return false;
+        }
+        self.upper = upper;
+        self.ticks = (self.ticks + 1) % TICKS_PER_COMPACTION;
+        if self.ticks != 0 {
+            return false;
+        }
+        compact(&mut self.exported.rows, self.since);
+        compact(&mut self.exported.errors, self.since);
+        true
+    }
+}
