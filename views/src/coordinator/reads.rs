@@ -8,6 +8,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_connectors::ingest::Ingest;
+use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -234,8 +235,9 @@ impl Reading {
         }
         let schema = planned.schema();
         let runtime = self.runtime.clone();
-        let run = move || runtime.block_on(planned.run(tables)).map_err(|error| place.error(error));
-        let batches = self.blocking(run).await??;
+        let run = move || caught(|| runtime.block_on(planned.run(tables)).map_err(|error| place.error(error)));
+        let panicked = |message| ControlError::Failed { message: format!("a function failed on a row: {message}") };
+        let batches = self.blocking(run).await?.map_err(panicked)??;
         Ok(QueryAnswer { at, schema, batches })
     }
 
