@@ -364,3 +364,103 @@ fn every_cut_of_a_file_waits_for_more_and_never_decodes_half_a_record() {
         assert_eq!(columns.finish().column(0).null_count(), 0);
     }
 }
+
+#[test]
+fn no_text_panics_and_what_is_refused_leaves_no_trace() {
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+    const PIECES: [&str; 30] = [
+        "0",
+        "1",
+        "9",
+        "99999999999999999999",
+        "00",
+        ".",
+        "-",
+        "+",
+        "e",
+        "E",
+        ":",
+        "T",
+        "P",
+        "Y",
+        "M",
+        "D",
+        "H",
+        "S",
+        "W",
+        " ",
+        "day",
+        "mon",
+        "year",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "é",
+        "2011-12-09",
+    ];
+    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)));
+    let types = [
+        DataType::Boolean,
+        DataType::Int16,
+        DataType::Int64,
+        DataType::Float32,
+        DataType::Float64,
+        DataType::Decimal128(38, 10),
+        DataType::Decimal128(5, 0),
+        DataType::Date32,
+        timestamptz(),
+        DataType::Interval(IntervalUnit::MonthDayNano),
+        nested(),
+        list,
+        DataType::Utf8,
+    ];
+    let fields: Vec<_> =
+        types.iter().enumerate().map(|(n, data_type)| Field::new(format!("c{n}"), data_type.clone(), true)).collect();
+    let mut columns = Columns::new(&Arc::new(Schema::new(fields))).unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let mut rows = 0;
+    for _ in 0..100_000 {
+        let text: String = (0..rng.random_range(0..8)).map(|_| *PIECES.choose(&mut rng).unwrap()).collect();
+        // One column gets the text; the row counts only if it takes it.
+        let chosen = rng.random_range(0..types.len());
+        let pushed = columns.push_row(|columns| {
+            columns.iter_mut().enumerate().try_for_each(|(index, column)| {
+                if index == chosen { column.push_text(&text) } else { column.push_null() }
+            })
+        });
+        rows += usize::from(pushed.is_ok());
+        assert_eq!(columns.rows(), rows);
+    }
+    assert!(rows > 5_000, "only {rows} rows were accepted");
+    let batch = columns.finish();
+    let values: usize = batch.columns().iter().map(|column| rows - column.null_count()).sum();
+    assert_eq!(values, rows);
+}
+
+#[test]
+fn a_decimal_is_the_same_however_it_is_written() {
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(8);
+    for _ in 0..20_000 {
+        let unscaled: i128 =
+            rng.random_range(-(10_i128.pow(38) - 1)..10_i128.pow(38)) / 10_i128.pow(rng.random_range(0..38));
+        let scale: u8 = rng.random_range(0..=38);
+        let exponent = rng.random_range(-50..50_i32);
+        let zeros = rng.random_range(0..50_usize);
+        let text = format!("{unscaled}{}e{}", "0".repeat(zeros), exponent - i32::try_from(zeros).unwrap());
+        let expected_text = format!("{unscaled}e{exponent}");
+        let scale = i8::try_from(scale).unwrap();
+        assert_eq!(value::parse_decimal(&text, 38, scale), value::parse_decimal(&expected_text, 38, scale), "{text}");
+        // The plain form: the point stands `scale` digits from the right.
+        let digits = format!("{:0>40}", unscaled.unsigned_abs());
+        let at = digits.len() - usize::try_from(scale).unwrap();
+        let sign = if unscaled < 0 { "-" } else { "" };
+        let plain = format!("{sign}{}.{}", &digits[..at], &digits[at..]);
+        assert_eq!(value::parse_decimal(&plain, 38, scale), Ok(unscaled), "{plain}");
+        let short = format!("{sign}{}.{}00", digits[..at].trim_start_matches('0'), &digits[at..]);
+        assert_eq!(value::parse_decimal(&short, 38, scale), Ok(unscaled), "{short}");
+    }
+}

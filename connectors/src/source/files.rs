@@ -123,7 +123,7 @@ mod tests {
         assert!(find("data/c.csv").is_empty());
         assert!(find("data/*.json").is_empty());
         let absolute = base.join("data/a.csv").to_str().unwrap().to_owned();
-        assert_eq!(find(&absolute), [absolute.clone()]);
+        assert_eq!(find(&absolute), std::slice::from_ref(&absolute));
 
         let error = FilePattern::new("data/", &base).unwrap().find().unwrap_err();
         assert!(error.to_string().contains("data/*.csv"), "{error}");

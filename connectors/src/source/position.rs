@@ -52,6 +52,9 @@ pub(super) fn read(position: &SourcePosition) -> Result<Option<FilePositions>, S
         return Ok(None);
     }
     let bad = |reason: String| SourceError::Position { position: position.0.clone(), reason };
+    if !position.0.starts_with('{') {
+        return Err(bad("it is no JSON object".to_owned()));
+    }
     let written: Written<'_> = serde_json::from_str(&position.0).map_err(|error| bad(error.to_string()))?;
     let done = written.done.into_iter().map(|name| (name, FilePosition { done: true, ..FilePosition::default() }));
     let at = written.at.into_iter().map(|(name, offset, line)| (name, FilePosition { offset, line, done: false }));

@@ -34,7 +34,7 @@ impl std::fmt::Debug for Stream {
 
 enum Input {
     Plain(File),
-    Gzip(MultiGzDecoder<BufReader<Counted>>),
+    Gzip(Box<MultiGzDecoder<BufReader<Counted>>>),
     Zstd(Box<zstd::Decoder<'static, BufReader<Counted>>>),
 }
 
@@ -75,7 +75,7 @@ impl Stream {
         let counted = |file| BufReader::with_capacity(BLOCK_BYTES, Counted { file, bytes: 0 });
         let input = match detect(name, compression) {
             Compression::Auto | Compression::None => Input::Plain(file),
-            Compression::Gzip => Input::Gzip(MultiGzDecoder::new(counted(file))),
+            Compression::Gzip => Input::Gzip(Box::new(MultiGzDecoder::new(counted(file)))),
             Compression::Zstd => Input::Zstd(Box::new(zstd::Decoder::with_buffer(counted(file)).map_err(failed)?)),
         };
         let (data, start, end) = (Vec::new(), 0, 0);

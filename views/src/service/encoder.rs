@@ -95,7 +95,7 @@ mod tests {
 
     fn batch(rows: usize, width: usize) -> RecordBatch {
         let count = i64::try_from(rows).unwrap();
-        let text: Vec<String> = (0..rows).map(|row| format!("{row:0width$}")).collect();
+        let text: Vec<String> = (0..rows).map(|row| format!("{row}{}", "x".repeat(width))).collect();
         let columns: Vec<(&str, ArrayRef)> =
             vec![("n", Arc::new(Int64Array::from_iter_values(0..count))), ("s", Arc::new(StringArray::from(text)))];
         RecordBatch::try_from_iter(columns).unwrap()
