@@ -53,7 +53,8 @@ pub fn plan_view(query: &str, relations: &dyn Relations) -> Result<PlannedView, 
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {}).map_err(fail)?;
     check_analyzed(&plan).map_err(|refusal| refused(refusal, &text, &inlined))?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(fail)?;
-    let lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    let mut lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    lowered.plan.optimize();
     let names: BTreeMap<CollectionId, String> = lowered.collections.iter().cloned().collect();
     Ok(PlannedView {
         schema: lowered.plan.schema(),
@@ -162,7 +163,12 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
         .filter_map(|node| match node.op {
             Op::Get { collection, .. } => Some(collection),
             Op::Constant { .. } => Some(ObjectId(0).rows()),
-            Op::Mfp { .. } | Op::Join { .. } | Op::Reduce { .. } | Op::Distinct { .. } | Op::Union { .. } => None,
+            Op::Mfp { .. }
+            | Op::Join { .. }
+            | Op::Reduce { .. }
+            | Op::JoinReduce { .. }
+            | Op::Distinct { .. }
+            | Op::Union { .. } => None,
         })
         .collect();
     imports.into_iter().collect()

@@ -179,14 +179,14 @@ impl Nodes {
         needed[output.0] = true;
         for index in (0..=output.0).rev() {
             if needed[index] {
-                inputs(&self.plan.nodes[index].op).iter().for_each(|input| needed[input.0] = true);
+                self.plan.nodes[index].op.inputs().iter().for_each(|input| needed[input.0] = true);
             }
         }
         let mut plan = Plan::default();
         let mut moved: BTreeMap<NodeId, NodeId> = BTreeMap::new();
         for (index, node) in self.plan.nodes.into_iter().enumerate().take(output.0 + 1) {
             if needed[index] {
-                moved.insert(NodeId(index), plan.push(renumbered(node.op, &moved), node.schema));
+                moved.insert(NodeId(index), plan.push(node.op.with_inputs(|id| moved[&id]), node.schema));
             }
         }
         plan
@@ -311,29 +311,6 @@ fn inline(expr: &ScalarExpr, columns: &[ScalarExpr]) -> ScalarExpr {
         expr: replace_columns(&expr.expr, &|column| Arc::clone(&columns[column.index()].expr)),
         ..expr.clone()
     }
-}
-
-fn inputs(op: &Op) -> Vec<NodeId> {
-    match op {
-        Op::Constant { .. } | Op::Get { .. } => Vec::new(),
-        Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => vec![*input],
-        Op::Join { left, right, .. } => vec![*left, *right],
-        Op::Union { inputs } => inputs.clone(),
-    }
-}
-
-fn renumbered(mut op: Op, moved: &BTreeMap<NodeId, NodeId>) -> Op {
-    let set = |node: &mut NodeId| *node = moved[node];
-    match &mut op {
-        Op::Constant { .. } | Op::Get { .. } => {}
-        Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => set(input),
-        Op::Join { left, right, .. } => {
-            set(left);
-            set(right);
-        }
-        Op::Union { inputs } => inputs.iter_mut().for_each(set),
-    }
-    op
 }
 
 /// Whether two operators do the same to the same inputs.
