@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::interval;
+use crate::demo::DemoArgs;
 use crate::output::OutputFormat;
 
 /// SQL views that stay fresh while events arrive.
@@ -18,6 +19,7 @@ Exit codes:
   2  wrong usage
 
 Start with:
+  headwater demo
   headwater serve --data-dir data
   headwater deploy sources.sql views.sql
   headwater query 'SELECT * FROM revenue_by_country'
@@ -47,6 +49,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the engine.
     Serve(ServeArgs),
+    /// Replay a year of a shop in about a minute and show its views changing; needs nothing.
+    Demo(DemoArgs),
     /// Print the effective configuration of `serve` and where each value came from.
     Config(ServeArgs),
     /// Check and apply statements: sources, views, drops.
@@ -72,7 +76,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the engine runs inside this command.
     pub(crate) fn is_server(&self) -> bool {
-        matches!(self, Command::Serve(_))
+        matches!(self, Command::Serve(_) | Command::Demo(_))
     }
 }
 
