@@ -138,9 +138,9 @@ fn check_analyzed(plan: &LogicalPlan) -> Result<(), Refusal> {
 fn refused(refusal: Refusal, text: &Text<'_>, inlined: &[(String, String)]) -> SqlError {
     let (construct, message, hint) = match refusal {
         Refusal::Planner(error) => return from_datafusion(&error, text),
-        Refusal::Invalid { message, hint } => {
-            let place = text.quoted_in(&message).unwrap_or(text.start());
-            return SqlError::invalid(message).at(place).hint(hint);
+        Refusal::Invalid(error) => {
+            let place = text.quoted_in(&error.message).unwrap_or(text.start());
+            return error.at(place);
         }
         Refusal::Unsupported { construct, message, hint } => (construct, message, hint),
     };

@@ -80,14 +80,24 @@ impl Nodes {
 
     /// Projects with exactly the names and types of `project`, also where only a name changes.
     pub(super) fn project(&mut self, input: NodeId, project: Vec<ScalarExpr>) -> NodeId {
-        if let Op::Mfp { input: below, filters, project: columns } = &self.plan.node(input).op
-            && can_inline(columns, project.iter())
-        {
-            let project = project.iter().map(|expr| inline(expr, columns)).collect();
-            let (below, filters) = (*below, filters.clone());
-            return self.push_mfp(below, filters, project);
+        let node = self.plan.node(input);
+        let schema = Arc::new(Schema::new(project.iter().map(bind::field).collect::<Vec<_>>()));
+        let only_renames = is_identity(&project, node.schema.fields().len());
+        let append_only = self.append_only(input);
+        match node.op.clone() {
+            Op::Mfp { input: below, filters, project: columns } if can_inline(&columns, project.iter()) => {
+                let project = project.iter().map(|expr| inline(expr, &columns)).collect();
+                self.push_mfp(below, filters, project)
+            }
+            op @ Op::Get { .. } if only_renames => self.push(op, schema, append_only),
+            Op::Reduce { input: below, mut keys, mut aggregates, append_only: growing } if only_renames => {
+                let names = project.iter().map(|expr| &expr.name);
+                let old = keys.iter_mut().map(|key| &mut key.name).chain(aggregates.iter_mut().map(|a| &mut a.name));
+                old.zip(names).for_each(|(old, name)| old.clone_from(name));
+                self.push(Op::Reduce { input: below, keys, aggregates, append_only: growing }, schema, append_only)
+            }
+            _ => self.push_mfp(input, Vec::new(), project),
         }
-        self.push_mfp(input, Vec::new(), project)
     }
 
     fn push_mfp(&mut self, input: NodeId, filters: Vec<ScalarExpr>, project: Vec<ScalarExpr>) -> NodeId {
