@@ -1,0 +1,167 @@
+//! The oracle: what a view maintains equals a batch evaluation of the same SQL over the accumulated rows, at every closed
+//! time, for random SQL over random tables with random histories, on 1, 2 and 4 workers.
+//!
+//! `HEADWATER_ORACLE_CASES` sets the number of cases, `HEADWATER_ORACLE_SEED` runs one case alone on all worker counts.
+
+mod batch;
+mod bites;
+mod case;
+mod delivery;
+mod expect;
+mod expressions;
+mod history;
+mod queries;
+mod report;
+mod run;
+mod syntax;
+mod tables;
+mod types;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use batch::Batch;
+use case::Case;
+use report::{describe, shrink};
+use run::{Outcome, Tally, run};
+
+use crate::engine::driver::Driver;
+
+/// Cases in a run without arguments, over all worker counts.
+const CASES: u64 = 2_000;
+/// The first of the fixed seeds.
+const FIRST_SEED: u64 = 1_000_000;
+/// Differences after which a run gives up.
+const FAILURES_MAX: usize = 5;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, which is no number")))
+}
+
+/// The seeds that `workers` run: every tenth on all worker counts, the others in turn.
+fn seeds(workers: usize) -> Vec<u64> {
+    if let Some(seed) = number("HEADWATER_ORACLE_SEED") {
+        return vec![seed];
+    }
+    let cases = number("HEADWATER_ORACLE_CASES").unwrap_or(CASES);
+    let turn = [1, 2, 4].iter().position(|count| *count == workers).expect("1, 2 or 4 workers") as u64;
+    let mut seeds: Vec<u64> = (0..cases).filter(|case| case % 10 == 0 || case % 3 == turn).collect();
+    for seed in &mut seeds {
+        *seed += FIRST_SEED;
+    }
+    // One fresh seed and its neighbours in every run.
+    let fresh: u64 = rand::random_range(FIRST_SEED * 10..u64::MAX / 2);
+    seeds.extend((0..cases / 100).map(|case| fresh + case));
+    seeds
+}
+
+#[derive(Default)]
+struct Summary {
+    cases: usize,
+    tally: Tally,
+    refusals: BTreeMap<String, usize>,
+    refused: usize,
+    unusable: usize,
+    failures: Vec<String>,
+}
+
+impl Summary {
+    fn refuse(&mut self, reason: String, text: &str) {
+        self.refused += 1;
+        let count = self.refusals.entry(reason).or_default();
+        if *count == 0 && std::env::var_os("HEADWATER_ORACLE_VERBOSE").is_some() {
+            eprintln!("refused: {text}");
+        }
+        *count += 1;
+    }
+
+    fn print(&self, workers: usize, start: Instant) {
+        let seen = self.cases + self.refused + self.unusable;
+        eprintln!(
+            "oracle on {workers} worker(s): {} cases, {:?}, {} refused of {seen} ({} %), {} unusable, {:.1} s",
+            self.cases,
+            self.tally,
+            self.refused,
+            100 * self.refused / seen.max(1),
+            self.unusable,
+            start.elapsed().as_secs_f64()
+        );
+        for (reason, count) in &self.refusals {
+            eprintln!("  {count} x {reason}");
+        }
+    }
+}
+
+/// Runs `work` with a stack that unoptimised planning of nested queries fits on.
+fn on_large_stack(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(work).expect("a thread starts");
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn check(workers: usize) {
+    let start = Instant::now();
+    let batch = Batch::new();
+    let mut driver = Driver::start(workers);
+    let mut summary = Summary::default();
+    for seed in seeds(workers) {
+        let case = Case::new(seed);
+        match run(&case, &case.history, &mut driver, &batch) {
+            Outcome::Refused(text, error) => summary.refuse(format!("{:?}: {}", error.kind, shorten(&error.message)), &text),
+            Outcome::Unusable(unusable) => {
+                summary.unusable += 1;
+                if std::env::var_os("HEADWATER_ORACLE_VERBOSE").is_some() {
+                    eprintln!("seed {seed}: {unusable:?}");
+                }
+            }
+            Outcome::Right(tally) => {
+                summary.cases += 1;
+                summary.tally.add(tally);
+            }
+            Outcome::Wrong(said) => {
+                let (case, said) = shrink(&case, said, &mut driver, &batch);
+                summary.failures.push(describe(&case, workers, &said));
+                eprintln!("{}", summary.failures.last().expect("it was just pushed"));
+            }
+            Outcome::Stalled(stalled) => {
+                summary.failures.push(describe(&case, workers, &stalled.to_string()));
+                eprintln!("{}", summary.failures.last().expect("it was just pushed"));
+                // Its threads may hang: they are left behind.
+                std::mem::forget(std::mem::replace(&mut driver, Driver::start(workers)));
+            }
+        }
+        if summary.failures.len() >= FAILURES_MAX {
+            break;
+        }
+    }
+    summary.print(workers, start);
+    assert!(summary.failures.is_empty(), "{} cases differ", summary.failures.len());
+    let seen = summary.cases + summary.refused + summary.unusable;
+    assert!(seen < 50 || summary.refused * 5 < seen, "too much of the generated SQL is refused");
+    assert!(seen < 50 || summary.unusable * 10 < seen, "too many generated cases cannot be judged");
+    driver.wait_installed(0).expect("nothing is left behind");
+    driver.shutdown();
+}
+
+/// The beginning of a message, without names and numbers.
+fn shorten(message: &str) -> String {
+    let plain: String = message.chars().filter(|c| !c.is_ascii_digit()).take(110).collect();
+    plain.replace('\n', " ")
+}
+
+#[test]
+fn random_views_equal_a_batch_at_every_tick_on_1_worker() {
+    on_large_stack(|| check(1));
+}
+
+#[test]
+fn random_views_equal_a_batch_at_every_tick_on_2_workers() {
+    on_large_stack(|| check(2));
+}
+
+#[test]
+fn random_views_equal_a_batch_at_every_tick_on_4_workers() {
+    on_large_stack(|| check(4));
+}
