@@ -49,7 +49,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the engine.
     Serve(ServeArgs),
-    /// Show everything on a made-up year of a gift shop: nothing to install, no data needed.
+    /// Replay a year of a shop in about a minute and show its views changing; needs nothing.
     Demo(DemoArgs),
     /// Print the effective configuration of `serve` and where each value came from.
     Config(ServeArgs),

@@ -1,5 +1,5 @@
-//! The command line of Headwater: `serve` runs the engine, `demo` runs it on embedded defaults, and every
-//! other command is a client of it over gRPC.
+//! The command line of Headwater: `serve` and `demo` run the engine, every other command is a client of it over
+//! gRPC.
 
 mod args;
 mod call;

@@ -319,3 +319,6 @@ fn readiness(mut observed: watch::Receiver<Observed>, draining: watch::Receiver<
     });
     ready
 }
+
+#[cfg(test)]
+mod tests;

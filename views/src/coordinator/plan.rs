@@ -71,7 +71,11 @@ pub(super) fn plan_scripts(catalog: &Catalog, scripts: &[Script], base_dir: &Pat
             match &work {
                 Work::Create(object) => scratch.insert(Arc::clone(object)),
                 Work::Drop(objects) => objects.iter().for_each(|object| drop(scratch.remove(object.id))),
-                Work::Unchanged(_) | Work::DropNothing { .. } | Work::Query { .. } | Work::Show(_) | Work::Explain(_) => {}
+                Work::Unchanged(_)
+                | Work::DropNothing { .. }
+                | Work::Query { .. }
+                | Work::Show(_)
+                | Work::Explain(_) => {}
             }
             steps.push(Step { origin: script.origin.clone(), position, work });
         }
@@ -121,7 +125,9 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<
         }
         Statement::Drop(drop) => plan_drop(catalog, &drop, position),
         Statement::Show(show) => plan_show(catalog, show, position),
-        Statement::Explain(explain) => explain_text(catalog, &explain).map(Work::Explain),
+        Statement::Explain(Explain { target, position }) => {
+            explain_target(catalog, &target).map(Work::Explain).map_err(|error| error.within(position))
+        }
         Statement::Query(query) => {
             sql::plan_read(&query, catalog).map_err(|error| error.within(position))?;
             Ok(Work::Query { sql: query, position })
@@ -138,9 +144,11 @@ fn existing(
     position: Position,
 ) -> Result<Option<Work>, SqlError> {
     if name.ends_with(ERRORS_SUFFIX) {
-        return Err(SqlError::invalid(format!("the name \"{name}\" ends with {ERRORS_SUFFIX}, as errors relations do"))
-            .hint("choose another name")
-            .at(position));
+        return Err(SqlError::invalid(format!(
+            "the name \"{name}\" ends with {ERRORS_SUFFIX}, as errors relations do"
+        ))
+        .hint("choose another name")
+        .at(position));
     }
     let Some(object) = catalog.relation(name).and_then(|_| catalog.find(name)) else { return Ok(None) };
     if if_not_exists || object.sql == text {
@@ -148,7 +156,10 @@ fn existing(
     }
     let message = format!("{} \"{name}\" exists with another definition", object.kind());
     Err(SqlError::new(SqlErrorKind::AlreadyExists, message)
-        .hint(format!("drop it first (DROP {} {name}), or choose another name", object.kind().to_string().to_uppercase()))
+        .hint(format!(
+            "drop it first (DROP {} {name}), or choose another name",
+            object.kind().to_string().to_uppercase()
+        ))
         .at(position))
 }
 
@@ -241,28 +252,15 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
     }
 }
 
-/// The plan of a view, or of a query as a view.
-pub(super) fn explain_text(catalog: &Catalog, explain: &Explain) -> Result<String, SqlError> {
-    match &explain.target {
-        ExplainTarget::Name(name) => explain_name(catalog, name).map_err(|error| error.within(explain.position)),
-        ExplainTarget::Query(query) => {
-            let planned = sql::plan_view(query, catalog).map_err(|error| error.within(explain.position))?;
-            Ok(planned.explain)
-        }
+/// The plan of a view by name, or of a query as a view.
+pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Result<String, SqlError> {
+    if let ExplainTarget::Name(name) = target
+        && let Some(object) = catalog.find(name)
+        && let Definition::MaterializedView(planned) = &object.definition
+    {
+        return Ok(planned.explain.clone());
     }
-}
-
-/// The plan of a view by name.
-pub(super) fn explain_name(catalog: &Catalog, name: &str) -> Result<String, SqlError> {
-    let object = catalog
-        .find(name)
-        .ok_or_else(|| SqlError::new(SqlErrorKind::NotFound, format!("view \"{name}\" does not exist")))?;
-    match &object.definition {
-        Definition::MaterializedView(planned) => Ok(planned.explain.clone()),
-        Definition::View { query } => sql::plan_view(query, catalog).map(|planned| planned.explain),
-        Definition::Source(_) => Err(SqlError::invalid(format!("\"{name}\" is a source: it has no plan"))
-            .hint("explain a view or a query over it")),
-    }
+    sql::explain(target, catalog)
 }
 
 /// The catalog, noting which names are looked up and found.

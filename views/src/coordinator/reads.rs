@@ -144,12 +144,8 @@ impl Coordinator {
         match at {
             None if oldest <= newest => Readiness::Ready(newest),
             None => Readiness::NotYet("the views have no readable time in common yet: ask again shortly".to_owned()),
-            Some(at) if at < oldest => {
-                Readiness::Never(ControlError::OutOfRange { at, side: "oldest", limit: oldest })
-            }
-            Some(at) if at > newest => {
-                Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: newest })
-            }
+            Some(at) if at < oldest => Readiness::Never(ControlError::OutOfRange { at, side: "oldest", limit: oldest }),
+            Some(at) if at > newest => Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: newest }),
             Some(at) => Readiness::Ready(at),
         }
     }
@@ -157,7 +153,10 @@ impl Coordinator {
     fn why_not_readable(&self, id: ObjectId, name: &str) -> String {
         match self.dataflows.get(&id).and_then(hydration_ratio) {
             Some(ratio) => {
-                format!("materialized view \"{name}\" is hydrating, {:.0} % of its snapshot is in: ask again later", ratio * 100.0)
+                format!(
+                    "materialized view \"{name}\" is hydrating, {:.0} % of its snapshot is in: ask again later",
+                    ratio * 100.0
+                )
             }
             None => format!("materialized view \"{name}\" is hydrating: ask again later"),
         }
@@ -225,9 +224,12 @@ impl Reading {
                     self.blocking(read).await??
                 }
                 Rows::View { name, schema, shares } => {
-                    let shares = shares.await.map_err(|_| gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again")))?;
+                    let shares = shares.await.map_err(|_| {
+                        gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again"))
+                    })?;
                     let alone = self.alone;
-                    let failed = move |error: MergeError| ControlError::Failed { message: format!("\"{name}\": {error}") };
+                    let failed =
+                        move |error: MergeError| ControlError::Failed { message: format!("\"{name}\": {error}") };
                     self.blocking(move || merge(&schema, shares, alone).map_err(failed)).await??
                 }
             };

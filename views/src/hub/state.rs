@@ -85,12 +85,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(
-        workers: usize,
-        send: Box<dyn Fn(Command) + Send>,
-        bound: Arc<AtomicU64>,
-        exits: Exits,
-    ) -> State {
+    pub(super) fn new(workers: usize, send: Box<dyn Fn(Command) + Send>, bound: Arc<AtomicU64>, exits: Exits) -> State {
         State {
             workers,
             send,
@@ -212,8 +207,7 @@ impl State {
             at = at.max(view.as_of()).max(view.visible().saturating_sub(1));
             members.push((*collection, view.schema(collection.part)));
         }
-        let mut subscription =
-            Subscription::new(members, at, (options.skip_snapshot, options.progress), sender);
+        let mut subscription = Subscription::new(members, at, (options.skip_snapshot, options.progress), sender);
         if let Some(draining) = &self.draining {
             subscription.close(&draining.reason);
         }
@@ -234,9 +228,7 @@ impl State {
         for (collection, at) in counts {
             self.peek(collection, at, Purpose::Count);
         }
-        self.ask_for_snapshots();
-        self.serve();
-        self.allow_compaction();
+        // Whoever hears of a time can read at it.
         let frontiers = Frontiers {
             bound,
             views: self.views.iter().map(|(object, view)| (*object, view.frontier())).collect(),
@@ -247,6 +239,9 @@ impl State {
             *known = frontiers;
             changed
         });
+        self.ask_for_snapshots();
+        self.serve();
+        self.allow_compaction();
     }
 
     fn ask_for_snapshots(&mut self) {
@@ -280,9 +275,8 @@ impl State {
                 *held = subscription.at.min(*held);
             }
         }
-        let allowed = |(object, view): (&ObjectId, &mut View)| {
-            Some((*object, view.allow_compaction(held.get(object).copied())?))
-        };
+        let allowed =
+            |(object, view): (&ObjectId, &mut View)| Some((*object, view.allow_compaction(held.get(object).copied())?));
         let since: Arc<[(ObjectId, Timestamp)]> = self.views.iter_mut().filter_map(allowed).collect();
         if !since.is_empty() {
             (self.send)(Command::AllowCompaction { since });
@@ -369,7 +363,9 @@ impl State {
                     view.count(answers.iter().map(total).sum());
                 }
             }
-            Purpose::Snapshot { subscription, member } => self.merge_snapshot(collection, answers, subscription, member),
+            Purpose::Snapshot { subscription, member } => {
+                self.merge_snapshot(collection, answers, subscription, member)
+            }
         }
     }
 

@@ -221,7 +221,8 @@ impl Subscription {
     /// Sends the snapshot and its mark.
     fn start(&mut self, errors: u64) {
         if self.wants_snapshot {
-            let take = |member: &mut Member| match std::mem::replace(&mut member.snapshot, Snapshot::Ready(Vec::new())) {
+            let take = |member: &mut Member| match std::mem::replace(&mut member.snapshot, Snapshot::Ready(Vec::new()))
+            {
                 Snapshot::Ready(deltas) => deltas,
                 Snapshot::Expected | Snapshot::Asked => Vec::new(),
             };

@@ -246,11 +246,6 @@ fn refused(plan: &LogicalPlan) -> Refusal {
             (Construct::Window, "window functions in a view", "use them when reading: SELECT … OVER (…) FROM view")
         }
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return limit(),
-        LogicalPlan::Distinct(_) => (
-            Construct::DistinctOn,
-            "DISTINCT ON in a view",
-            "use GROUP BY with MIN and MAX, or DISTINCT ON when reading",
-        ),
         LogicalPlan::Unnest(_) => (Construct::Unnest, "UNNEST in a view", "use it when reading"),
         LogicalPlan::RecursiveQuery(_) => (Construct::Recursive, "WITH RECURSIVE in a view", "use it when reading"),
         LogicalPlan::Subquery(_) => (Construct::MarkJoin, "this kind of subquery in a view", "write it as a join"),
