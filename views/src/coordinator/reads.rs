@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::Coordinator;
 use super::deploy::edge_failed;
+use super::plan::guarded;
 use super::progress::hydration_ratio;
 use crate::control::{ControlError, QueryAnswer, Reply};
 use crate::hub::{MergeError, Peeked, consolidate, repeat};
@@ -91,7 +92,7 @@ impl Coordinator {
     }
 
     fn read(&mut self, sql: &str, at: Option<Timestamp>, place: Place, to: AnswerTo) {
-        match sql::plan_read(sql, &self.catalog) {
+        match guarded(|| sql::plan_read(sql, &self.catalog)) {
             Ok(planned) => {
                 let deadline = Instant::now() + self.parts.read_wait;
                 self.read_or_wait(WaitingRead { planned, at, deadline, place, to });
