@@ -8,9 +8,13 @@ use std::panic::PanicHookInfo;
 /// The exit code after a panic.
 const EXIT_CODE: i32 = 101;
 
-/// Makes every later panic of any thread end the process.
+/// Makes every later panic of any thread end the process, but for those that the engine catches.
 pub(crate) fn install() {
     std::panic::set_hook(Box::new(|info| {
+        // A kernel that panics on a row costs that row: the engine turns it into an error of the row.
+        if headwater_dataflow::expr::is_catching() {
+            return;
+        }
         report(info);
         std::process::exit(EXIT_CODE);
     }));

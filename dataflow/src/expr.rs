@@ -6,8 +6,10 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::physical_expr::PhysicalExpr;
 
+mod caught;
 mod eval;
 
+pub use caught::{caught, is_catching};
 pub(crate) use eval::{as_filter, describe_row, evaluate};
 
 /// A vectorised expression over the columns of one input batch.

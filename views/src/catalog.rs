@@ -230,7 +230,8 @@ mod tests {
 
     fn diamond() -> Catalog {
         let mut catalog = Catalog::default();
-        for object in [view(1, "a", &[]), view(2, "b", &[1]), view(3, "c", &[1]), view(4, "d", &[2, 3]), view(5, "e", &[])]
+        for object in
+            [view(1, "a", &[]), view(2, "b", &[1]), view(3, "c", &[1]), view(4, "d", &[2, 3]), view(5, "e", &[])]
         {
             catalog.insert(object);
         }

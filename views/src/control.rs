@@ -347,7 +347,11 @@ impl Control {
 
     /// Checks all statements of all scripts, in order, then (unless `validate_only`) applies them in order. Nothing is
     /// applied if any is refused. Returns when the catalog is durable, not when views are hydrated.
-    pub async fn deploy(&self, scripts: Vec<Script>, validate_only: bool) -> Result<Vec<StatementOutcome>, ControlError> {
+    pub async fn deploy(
+        &self,
+        scripts: Vec<Script>,
+        validate_only: bool,
+    ) -> Result<Vec<StatementOutcome>, ControlError> {
         self.ask(|reply| Request::Deploy { scripts, validate_only, reply }).await
     }
 
@@ -387,7 +391,10 @@ impl Control {
 
     /// Opens a subscription. Dropping the receiver ends it. The queue is bounded: a subscriber that falls behind gets
     /// merged transitions, and [`SubscriptionEvent::Closing`] if that is not enough.
-    pub async fn subscribe(&self, options: SubscribeOptions) -> Result<mpsc::Receiver<SubscriptionEvent>, ControlError> {
+    pub async fn subscribe(
+        &self,
+        options: SubscribeOptions,
+    ) -> Result<mpsc::Receiver<SubscriptionEvent>, ControlError> {
         self.ask(|reply| Request::Subscribe { options, reply }).await
     }
 

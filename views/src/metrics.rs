@@ -202,7 +202,11 @@ impl Collector for Edge {
         write(encoder, following, &gauge(figures.imports_following))?;
         let overflows = ("import_overflows", "How often an import fell behind and went on from the log", None);
         write(encoder, overflows, &ConstCounter::new(figures.overflows))?;
-        write(encoder, ("log_failed", "1 if the log failed", None), &ConstGauge::new(flag(self.ingest.failure().is_some())))
+        write(
+            encoder,
+            ("log_failed", "1 if the log failed", None),
+            &ConstGauge::new(flag(self.ingest.failure().is_some())),
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
 
-use super::ScalarExpr;
+use super::{ScalarExpr, caught};
 use crate::repr::{Delta, ErrorRow};
 
 /// Characters of a row that an error shows.
@@ -69,7 +69,8 @@ pub(crate) fn evaluate(exprs: &[ScalarExpr], delta: Delta, position: &str) -> Ev
 
 /// The values of one expression for a whole batch.
 fn column(expr: &ScalarExpr, rows: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
-    expr.expr.evaluate(rows)?.into_array(rows.num_rows())
+    let values = caught(|| expr.expr.evaluate(rows)).map_err(DataFusionError::Execution)?;
+    values?.into_array(rows.num_rows())
 }
 
 /// The values of `expr`, NULL where it fails; `failures` gets (row, message), rows counted from `offset`.

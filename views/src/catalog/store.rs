@@ -213,7 +213,8 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<(Vec<Change>, u64), StoreError> {
         let rest = &bytes[at..];
         match next_entry(rest) {
             Entry::Whole(body) => {
-                let change = serde_json::from_slice(body).map_err(|error| damaged(at, format!("not an entry: {error}")))?;
+                let change =
+                    serde_json::from_slice(body).map_err(|error| damaged(at, format!("not an entry: {error}")))?;
                 changes.push(change);
                 at += ENTRY_HEADER_BYTES + body.len();
             }

@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, Int64Array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_dataflow::repr::Timestamp;
 use tokio::sync::mpsc;
 
-use super::dataflows::Stage;
-use super::plan::explain_name;
-use super::progress::settled;
 use super::Coordinator;
+use super::dataflows::Stage;
+use super::plan::explain_target;
+use super::progress::settled;
 use crate::catalog::Object;
 use crate::control::{ControlError, ObjectInfo, ObjectState, Status, SubscribeOptions, SubscriptionEvent};
 use crate::metrics::{Observed, ObservedObject};
-use crate::sql::{self, ObjectKind, Show, SqlError, SqlErrorKind};
+use crate::sql::{ExplainTarget, ObjectKind, Show, SqlError, SqlErrorKind};
 
 /// The rows that a statement returns.
 pub(super) type Rows = (SchemaRef, Vec<RecordBatch>);
@@ -34,11 +34,10 @@ impl Coordinator {
 
     /// The plan of a view, or of a query as a view.
     pub(super) fn explain(&self, target: &str) -> Result<String, ControlError> {
-        let explained = if self.catalog.find(target).is_some() || is_name(target) {
-            explain_name(&self.catalog, target)
-        } else {
-            sql::plan_view(target, &self.catalog).map(|planned| planned.explain)
-        };
+        let named = self.catalog.owner(target).is_some() || is_name(target);
+        let text = target.to_owned();
+        let target = if named { ExplainTarget::Name(text) } else { ExplainTarget::Query(text) };
+        let explained = explain_target(&self.catalog, &target);
         explained.map_err(|error| ControlError::Sql { origin: "<explain>".to_owned(), error })
     }
 
@@ -150,7 +149,8 @@ fn not_subscribable(object: &Object) -> SqlError {
 /// One text column.
 pub(super) fn text_rows<'a>(name: &str, lines: impl IntoIterator<Item = &'a str>) -> Rows {
     let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
-    let column: ArrayRef = Arc::new(StringArray::from_iter_values(lines));
+    let lines: Vec<&str> = lines.into_iter().collect();
+    let column: ArrayRef = Arc::new(StringArray::from(lines));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("the column matches the schema");
     (schema, vec![batch])
 }

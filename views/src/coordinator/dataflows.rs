@@ -78,8 +78,7 @@ impl Coordinator {
         }
         let imported: BTreeSet<ObjectId> = collections.iter().map(|collection| collection.object).collect();
         let sources = imported.iter().flat_map(|read| self.catalog.sources(*read)).collect();
-        let dataflow =
-            Dataflow { imports: imported, feeds, stage: Stage::Live, catch_up: CatchUp::new(sources) };
+        let dataflow = Dataflow { imports: imported, feeds, stage: Stage::Live, catch_up: CatchUp::new(sources) };
         let description = DataflowDescription {
             object: object.id,
             name: object.name.clone(),

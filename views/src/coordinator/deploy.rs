@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_dataflow::repr::{ObjectId, Timestamp};
 
-use super::plan::{Step, Work, plan_again, plan_scripts};
+use super::plan::{Step, Work, guarded, plan_again, plan_scripts};
 use super::{Change, Coordinator, Parts};
 use crate::catalog::store::{self, StoreError};
 use crate::catalog::{Definition, Object};
@@ -26,7 +26,9 @@ pub(super) struct Deployment {
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     /// A statement of the catalog is no longer understood.
-    #[error("the catalog's {kind} \"{name}\" ({id}) is refused by this program: {error}; start the program that wrote it")]
+    #[error(
+        "the catalog's {kind} \"{name}\" ({id}) is refused by this program: {error}; start the program that wrote it"
+    )]
     Statement {
         /// The object.
         id: ObjectId,
@@ -82,9 +84,13 @@ impl Coordinator {
         coordinator.catalog = crate::catalog::Catalog::default();
         let as_of = coordinator.recovered_bound.saturating_sub(coordinator.parts.history_ms);
         for (id, (name, kind, sql)) in alive {
-            let object = plan_again(&coordinator.catalog, id, &sql)
+            let object = guarded(|| plan_again(&coordinator.catalog, id, &sql))
                 .map_err(|error| RecoveryError::Statement { id, name: name.clone(), kind, error })?;
-            coordinator.bring_to_life(&object, Some(as_of)).map_err(|error| RecoveryError::Object { name, kind, error })?;
+            coordinator.bring_to_life(&object, Some(as_of)).map_err(|error| RecoveryError::Object {
+                name,
+                kind,
+                error,
+            })?;
             coordinator.catalog.insert(object);
         }
         coordinator.catalog.reserve(last_id);
@@ -95,12 +101,7 @@ impl Coordinator {
     }
 
     /// Checks all statements, then applies them unless `validate_only`.
-    pub(super) fn deploy(
-        &mut self,
-        scripts: &[Script],
-        validate_only: bool,
-        reply: Reply<Vec<StatementOutcome>>,
-    ) {
+    pub(super) fn deploy(&mut self, scripts: &[Script], validate_only: bool, reply: Reply<Vec<StatementOutcome>>) {
         if validate_only {
             let planned = plan_scripts(&self.catalog, scripts, &self.parts.base_dir);
             let outcomes = planned.map(|steps| steps.iter().map(|step| outcome(step, None)).collect());
@@ -108,13 +109,8 @@ impl Coordinator {
             let _ = reply.send(outcomes);
             return;
         }
-        let deployment = Deployment {
-            scripts: scripts.to_vec(),
-            steps: VecDeque::new(),
-            asked: None,
-            outcomes: Vec::new(),
-            reply,
-        };
+        let deployment =
+            Deployment { scripts: scripts.to_vec(), steps: VecDeque::new(), asked: None, outcomes: Vec::new(), reply };
         self.change(Change::Deploy(deployment));
     }
 

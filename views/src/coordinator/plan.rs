@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headwater_connectors::source::{self, SourceDescription, SourcePosition};
+use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::ObjectId;
 
 use crate::catalog::{Catalog, Definition, ERRORS_SUFFIX, Object};
@@ -65,13 +66,18 @@ pub(super) fn plan_scripts(catalog: &Catalog, scripts: &[Script], base_dir: &Pat
     let mut steps = Vec::new();
     for script in scripts {
         let refuse = |error: SqlError| ControlError::Sql { origin: script.origin.clone(), error };
-        for parsed in sql::parse(&script.text).map_err(refuse)? {
+        for parsed in guarded(|| sql::parse(&script.text)).map_err(refuse)? {
             let position = parsed.position;
-            let work = plan_statement(&scratch, parsed, base_dir).map_err(refuse)?;
+            let work =
+                guarded(|| plan_statement(&scratch, parsed, base_dir)).map_err(|e| refuse(placed(e, position)))?;
             match &work {
                 Work::Create(object) => scratch.insert(Arc::clone(object)),
                 Work::Drop(objects) => objects.iter().for_each(|object| drop(scratch.remove(object.id))),
-                Work::Unchanged(_) | Work::DropNothing { .. } | Work::Query { .. } | Work::Show(_) | Work::Explain(_) => {}
+                Work::Unchanged(_)
+                | Work::DropNothing { .. }
+                | Work::Query { .. }
+                | Work::Show(_)
+                | Work::Explain(_) => {}
             }
             steps.push(Step { origin: script.origin.clone(), position, work });
         }
@@ -93,6 +99,21 @@ pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<
             Err(SqlError::invalid("the statement creates nothing"))
         }
     }
+}
+
+/// Runs the planner. A panic in it, which is not our code for the most part, refuses the statement and nothing else.
+///
+/// # Errors
+/// What `plan` says, or the panic's message.
+pub(super) fn guarded<T>(plan: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+    caught(plan).unwrap_or_else(|panic| {
+        Err(SqlError::unsupported(format!("the planner cannot handle this statement: {panic}"))
+            .hint("write it differently; and please report it"))
+    })
+}
+
+fn placed(error: SqlError, position: Position) -> SqlError {
+    SqlError { position: error.position.or(Some(position)), ..error }
 }
 
 fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<Work, SqlError> {
@@ -121,7 +142,9 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<
         }
         Statement::Drop(drop) => plan_drop(catalog, &drop, position),
         Statement::Show(show) => plan_show(catalog, show, position),
-        Statement::Explain(explain) => explain_text(catalog, &explain).map(Work::Explain),
+        Statement::Explain(Explain { target, position }) => {
+            explain_target(catalog, &target).map(Work::Explain).map_err(|error| error.within(position))
+        }
         Statement::Query(query) => {
             sql::plan_read(&query, catalog).map_err(|error| error.within(position))?;
             Ok(Work::Query { sql: query, position })
@@ -138,9 +161,11 @@ fn existing(
     position: Position,
 ) -> Result<Option<Work>, SqlError> {
     if name.ends_with(ERRORS_SUFFIX) {
-        return Err(SqlError::invalid(format!("the name \"{name}\" ends with {ERRORS_SUFFIX}, as errors relations do"))
-            .hint("choose another name")
-            .at(position));
+        return Err(SqlError::invalid(format!(
+            "the name \"{name}\" ends with {ERRORS_SUFFIX}, as errors relations do"
+        ))
+        .hint("choose another name")
+        .at(position));
     }
     let Some(object) = catalog.relation(name).and_then(|_| catalog.find(name)) else { return Ok(None) };
     if if_not_exists || object.sql == text {
@@ -148,7 +173,10 @@ fn existing(
     }
     let message = format!("{} \"{name}\" exists with another definition", object.kind());
     Err(SqlError::new(SqlErrorKind::AlreadyExists, message)
-        .hint(format!("drop it first (DROP {} {name}), or choose another name", object.kind().to_string().to_uppercase()))
+        .hint(format!(
+            "drop it first (DROP {} {name}), or choose another name",
+            object.kind().to_string().to_uppercase()
+        ))
         .at(position))
 }
 
@@ -241,28 +269,15 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
     }
 }
 
-/// The plan of a view, or of a query as a view.
-pub(super) fn explain_text(catalog: &Catalog, explain: &Explain) -> Result<String, SqlError> {
-    match &explain.target {
-        ExplainTarget::Name(name) => explain_name(catalog, name).map_err(|error| error.within(explain.position)),
-        ExplainTarget::Query(query) => {
-            let planned = sql::plan_view(query, catalog).map_err(|error| error.within(explain.position))?;
-            Ok(planned.explain)
-        }
+/// The plan of a view by name, or of a query as a view.
+pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Result<String, SqlError> {
+    if let ExplainTarget::Name(name) = target
+        && let Some(object) = catalog.find(name)
+        && let Definition::MaterializedView(planned) = &object.definition
+    {
+        return Ok(planned.explain.clone());
     }
-}
-
-/// The plan of a view by name.
-pub(super) fn explain_name(catalog: &Catalog, name: &str) -> Result<String, SqlError> {
-    let object = catalog
-        .find(name)
-        .ok_or_else(|| SqlError::new(SqlErrorKind::NotFound, format!("view \"{name}\" does not exist")))?;
-    match &object.definition {
-        Definition::MaterializedView(planned) => Ok(planned.explain.clone()),
-        Definition::View { query } => sql::plan_view(query, catalog).map(|planned| planned.explain),
-        Definition::Source(_) => Err(SqlError::invalid(format!("\"{name}\" is a source: it has no plan"))
-            .hint("explain a view or a query over it")),
-    }
+    guarded(|| sql::explain(target, catalog))
 }
 
 /// The catalog, noting which names are looked up and found.

@@ -68,7 +68,8 @@ impl Coordinator {
         }
         if self.recovery_ms.is_none() {
             let live = self.dataflows.iter().filter(|(_, dataflow)| dataflow.stage == Stage::Live);
-            let passed = |object| frontiers.views.get(object).is_some_and(|f: &Frontier| f.upper > self.recovered_bound);
+            let passed =
+                |object| frontiers.views.get(object).is_some_and(|f: &Frontier| f.upper > self.recovered_bound);
             if live.into_iter().all(|(object, _)| passed(object)) {
                 let took = u64::try_from(self.parts.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.recovery_ms = Some(took);

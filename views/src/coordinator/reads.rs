@@ -8,12 +8,14 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_connectors::ingest::Ingest;
+use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Coordinator;
 use super::deploy::edge_failed;
+use super::plan::guarded;
 use super::progress::hydration_ratio;
 use crate::control::{ControlError, QueryAnswer, Reply};
 use crate::hub::{MergeError, Peeked, consolidate, repeat};
@@ -90,7 +92,7 @@ impl Coordinator {
     }
 
     fn read(&mut self, sql: &str, at: Option<Timestamp>, place: Place, to: AnswerTo) {
-        match sql::plan_read(sql, &self.catalog) {
+        match guarded(|| sql::plan_read(sql, &self.catalog)) {
             Ok(planned) => {
                 let deadline = Instant::now() + self.parts.read_wait;
                 self.read_or_wait(WaitingRead { planned, at, deadline, place, to });
@@ -143,12 +145,8 @@ impl Coordinator {
         match at {
             None if oldest <= newest => Readiness::Ready(newest),
             None => Readiness::NotYet("the views have no readable time in common yet: ask again shortly".to_owned()),
-            Some(at) if at < oldest => {
-                Readiness::Never(ControlError::OutOfRange { at, side: "oldest", limit: oldest })
-            }
-            Some(at) if at > newest => {
-                Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: newest })
-            }
+            Some(at) if at < oldest => Readiness::Never(ControlError::OutOfRange { at, side: "oldest", limit: oldest }),
+            Some(at) if at > newest => Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: newest }),
             Some(at) => Readiness::Ready(at),
         }
     }
@@ -156,7 +154,10 @@ impl Coordinator {
     fn why_not_readable(&self, id: ObjectId, name: &str) -> String {
         match self.dataflows.get(&id).and_then(hydration_ratio) {
             Some(ratio) => {
-                format!("materialized view \"{name}\" is hydrating, {:.0} % of its snapshot is in: ask again later", ratio * 100.0)
+                format!(
+                    "materialized view \"{name}\" is hydrating, {:.0} % of its snapshot is in: ask again later",
+                    ratio * 100.0
+                )
             }
             None => format!("materialized view \"{name}\" is hydrating: ask again later"),
         }
@@ -224,9 +225,12 @@ impl Reading {
                     self.blocking(read).await??
                 }
                 Rows::View { name, schema, shares } => {
-                    let shares = shares.await.map_err(|_| gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again")))?;
+                    let shares = shares.await.map_err(|_| {
+                        gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again"))
+                    })?;
                     let alone = self.alone;
-                    let failed = move |error: MergeError| ControlError::Failed { message: format!("\"{name}\": {error}") };
+                    let failed =
+                        move |error: MergeError| ControlError::Failed { message: format!("\"{name}\": {error}") };
                     self.blocking(move || merge(&schema, shares, alone).map_err(failed)).await??
                 }
             };
@@ -234,8 +238,9 @@ impl Reading {
         }
         let schema = planned.schema();
         let runtime = self.runtime.clone();
-        let run = move || runtime.block_on(planned.run(tables)).map_err(|error| place.error(error));
-        let batches = self.blocking(run).await??;
+        let run = move || caught(|| runtime.block_on(planned.run(tables)).map_err(|error| place.error(error)));
+        let panicked = |message| ControlError::Failed { message: format!("a function failed on a row: {message}") };
+        let batches = self.blocking(run).await?.map_err(panicked)??;
         Ok(QueryAnswer { at, schema, batches })
     }
 

@@ -91,7 +91,7 @@ pub fn repeat(delta: &Delta) -> Result<RecordBatch, MergeError> {
 ///
 /// # Errors
 /// [`MergeError::Negative`].
-pub fn check_counts(delta: &Delta) -> Result<(), MergeError> {
+pub(super) fn check_counts(delta: &Delta) -> Result<(), MergeError> {
     let Diffs::Each(diffs) = &delta.diffs else { return Ok(()) };
     match diffs.iter().find(|diff| **diff < 0) {
         Some(diff) => Err(MergeError::Negative(*diff)),
@@ -100,7 +100,7 @@ pub fn check_counts(delta: &Delta) -> Result<(), MergeError> {
 }
 
 /// The sum of all diffs.
-pub fn total(delta: &Delta) -> Diff {
+pub(super) fn total(delta: &Delta) -> Diff {
     match &delta.diffs {
         Diffs::Ones => Diff::try_from(delta.len()).unwrap_or(Diff::MAX),
         Diffs::Each(diffs) => diffs.iter().sum(),
@@ -153,8 +153,7 @@ mod tests {
         let a = delta(&[(Some("x"), Some(1), 1), (None, None, 2), (Some("y"), Some(2), 1)]);
         let b = delta(&[(Some("x"), Some(1), -1), (None, None, 1), (Some(""), None, -4)]);
         let merged = consolidate(&schema(), &[a, b]).unwrap();
-        let expected =
-            vec![(None, None, 3), (Some("y".to_owned()), Some(2), 1), (Some(String::new()), None, -4)];
+        let expected = vec![(None, None, 3), (Some("y".to_owned()), Some(2), 1), (Some(String::new()), None, -4)];
         assert_eq!(shown(&merged), expected);
         assert_eq!(total(&merged), 0);
     }
