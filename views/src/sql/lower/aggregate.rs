@@ -94,7 +94,8 @@ impl Lowering<'_> {
         let [arg] = params.args.as_slice() else {
             return refuse(format!("{shown} of several values"), "count one value, or rows of a SELECT DISTINCT");
         };
-        let arg = self.argument(kind, arg, input, schema)?;
+        let counts_rows = kind == AggregateFunc::Count && !params.distinct;
+        let arg = self.argument(counts_rows, arg, input, schema)?;
         if let Some(arg) = &arg
             && let Err(hint) = check_argument(kind, &arg.data_type)
         {
@@ -109,16 +110,16 @@ impl Lowering<'_> {
         }
     }
 
-    /// The argument; `None` for a COUNT of a constant, which counts rows.
+    /// The argument; `None` for a COUNT of a constant, which counts rows (a COUNT(DISTINCT) of one does not).
     fn argument(
         &self,
-        kind: AggregateFunc,
+        counts_rows: bool,
         arg: &Expr,
         input: &Flow,
         schema: &SchemaRef,
     ) -> Result<Option<ScalarExpr>, Refusal> {
         let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
-        if kind == AggregateFunc::Count && constant {
+        if counts_rows && constant {
             Ok(None)
         } else {
             self.bind(arg, &input.schema, schema).map(Some)
