@@ -107,6 +107,8 @@ impl Mirror {
                 subscribe_response::Message::Closing(closing) => bail!("closed: {}", closing.reason),
                 subscribe_response::Message::Progress(progress) => {
                     ensure!(progress.upper > self.at, "progress to {} after contents at {}", progress.upper, self.at);
+                    // Nothing changed up to the mark: the next transition starts from it.
+                    self.at = progress.upper - 1;
                     return Ok(Reached::Progress { upper: progress.upper });
                 }
                 subscribe_response::Message::Transition(transition) => {
