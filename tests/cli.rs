@@ -1,7 +1,10 @@
 //! The command line: forms of output, exit codes, refusals with their place, signals, health.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 
+use crate::data::workspace;
 use crate::harness::{Headwater, Home, headwater, outcome, run};
 
 const VALUES: &str = "\
@@ -104,7 +107,7 @@ fn the_catalog_describes_itself() {
 fn a_subscription_prints_snapshot_and_changes() {
     run(|home| {
         let server = with_values(home)?;
-        let (at, _) = server.runtime.block_on(crate::wire::query(&server.client, "SELECT * FROM by_flag", None))?;
+        let (at, _) = server.query_now("SELECT * FROM by_flag")?;
         let until = (at + 1).to_string();
         let text = server.cli_ok(["subscribe", "-o", "csv", "--until-progress", &until, "by_flag"])?;
         let mut lines = text.lines();
@@ -144,6 +147,21 @@ fn health_metrics_and_sigterm() {
         }
         let status = server.stop()?;
         ensure!(status.code() == Some(0), "{status}");
+        Ok(())
+    });
+}
+
+#[test]
+fn every_metric_is_documented() {
+    run(|home| {
+        let server = with_values(home)?;
+        let metrics = server.http_get("/metrics")?;
+        let said: BTreeSet<&str> =
+            metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let page = std::fs::read_to_string(workspace().join("docs/metrics.md"))?;
+        let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
+        let documented: BTreeSet<&str> = names.collect();
+        ensure!(said == documented, "only one of server and docs/metrics.md has {:?}", said.symmetric_difference(&documented));
         Ok(())
     });
 }

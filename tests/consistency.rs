@@ -106,7 +106,7 @@ fn a_time_outside_of_history_is_refused_with_the_limit() {
             "CREATE SOURCE n (n INT) FROM FILE (PATH 'n.csv') FORMAT CSV;
              CREATE MATERIALIZED VIEW s AS SELECT sum(n) AS s FROM n;",
         )?;
-        let (at, table) = server.runtime.block_on(query(&server.client, "SELECT s FROM s", None))?;
+        let (at, table) = server.query_now("SELECT s FROM s")?;
         ensure!(table == Table { columns: vec!["s".to_owned()], rows: vec![vec!["3".to_owned()]] }, "{table:?}");
         ensure!(server.query_at("SELECT s FROM s", at)? == table);
         for (time, word) in [("1", "oldest"), ("99999999999999", "newest")] {

@@ -274,7 +274,12 @@ impl Headwater {
 
     /// The rows of a query at the newest time.
     pub(crate) fn query(&self, sql: &str) -> Result<Table> {
-        Ok(self.runtime.block_on(wire::query(&self.client, sql, None))?.1)
+        Ok(self.query_now(sql)?.1)
+    }
+
+    /// The newest time and the rows of a query at it.
+    pub(crate) fn query_now(&self, sql: &str) -> Result<(i64, Table)> {
+        self.runtime.block_on(wire::query(&self.client, sql, None))
     }
 
     /// The rows of a query at `at`.
@@ -282,13 +287,15 @@ impl Headwater {
         Ok(self.runtime.block_on(wire::query(&self.client, sql, Some(at)))?.1)
     }
 
-    /// Waits until the view `totals` holds `lines` lines.
-    pub(crate) fn wait_for_lines(&self, lines: usize) -> Result<()> {
+    /// Waits until the view `totals` holds `lines` lines, and returns a time at which it does. Other views may not have
+    /// reached that time yet: read at it, and the query waits for them.
+    pub(crate) fn wait_for_lines(&self, lines: usize) -> Result<i64> {
         let mut seen = 0;
         let found = wait_for(&format!("{lines} lines in totals"), WAIT_MAX, || {
-            seen = self.query("SELECT lines FROM totals")?.cell("lines")?.parse()?;
+            let (at, table) = self.query_now("SELECT lines FROM totals")?;
+            seen = table.cell("lines")?.parse()?;
             ensure!(seen <= lines, "{seen} lines in totals instead of {lines}");
-            Ok((seen == lines).then_some(()))
+            Ok((seen == lines).then_some(at))
         });
         found.with_context(|| format!("{seen} lines were there"))
     }

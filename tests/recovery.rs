@@ -68,8 +68,7 @@ fn twenty_kills_on_the_way_change_nothing() {
         while written < lines {
             written = pieces.recv_timeout(WAIT_MAX).context("the feed does not grow")?;
         }
-        server.wait_for_lines(lines)?;
-        check_views(&server, &dir, "full")?;
+        check_views(&server, server.wait_for_lines(lines)?, &dir, "full")?;
         let status = server.stop()?;
         ensure!(status.success(), "after SIGTERM the server ended with {status}");
         Ok(())

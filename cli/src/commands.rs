@@ -16,13 +16,14 @@ mod subscribe;
 use std::process::ExitCode;
 
 use crate::args::{Cli, Command};
-use crate::serve;
+use crate::{demo, serve};
 
 /// Runs the command of the line.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let global = cli.global;
     match cli.command {
         Command::Serve(args) => serve::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Config(args) => config::run(&args, &global),
         Command::Deploy(args) => deploy::run(args, &global).await,
         Command::Drop(args) => drop::run(args, &global).await,

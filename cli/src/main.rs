@@ -1,9 +1,11 @@
-//! The command line of Headwater: `serve` runs the engine, every other command is a client of it over gRPC.
+//! The command line of Headwater: `serve` and `demo` run the engine, every other command is a client of it over
+//! gRPC.
 
 mod args;
 mod call;
 mod commands;
 mod config;
+mod demo;
 mod output;
 mod panic;
 mod relation;

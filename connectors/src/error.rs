@@ -56,7 +56,9 @@ pub enum EdgeError {
         name: String,
     },
     /// The log of the object holds other columns than the source now declares.
-    #[error("source {name} ({object}) declares {declared}, but its log holds {logged}: drop the source and create it again")]
+    #[error(
+        "source {name} ({object}) declares {declared}, but its log holds {logged}: drop the source and create it again"
+    )]
     SchemaChanged {
         /// The object.
         object: ObjectId,

@@ -206,7 +206,7 @@ impl Ingest {
     }
 
     /// Stops reading a source and deletes its log. No dataflow may import it any more. Also deletes what a source of an
-    /// earlier process left behind.
+    /// earlier process left behind. Must not be called from `on_bound`.
     ///
     /// # Errors
     /// The log cannot be written or its files cannot be removed.

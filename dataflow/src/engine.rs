@@ -156,9 +156,7 @@ impl Drop for AbortOnPanic {
 
 fn run_workers(workers: usize, inboxes: &Arc<Vec<Inbox>>, responses: &Sender<Response>) -> Result<(), String> {
     let mut config = timely::Config::process(workers);
-    // Without effort in idle times, deleted rows stay in memory until something else merges.
-    let differential = differential_dataflow::Config::default().idle_merge_effort(Some(1_000));
-    differential_dataflow::configure(&mut config.worker, &differential);
+    crate::spines::configure(&mut config.worker);
     let (inboxes, responses) = (Arc::clone(inboxes), responses.clone());
     let guards = timely::execute(config, move |worker| {
         let _abort = AbortOnPanic;

@@ -4,6 +4,7 @@
 //! One arrangement shape exists: whole rows as keys in a byte arena, with plain counts as diffs.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use differential_dataflow::batcher::merge::MergeBatcher;
 use differential_dataflow::batcher::merge::chunker::ContainerChunker;
@@ -15,7 +16,7 @@ use differential_dataflow::trace::implementations::ord_neu::{OrdKeyBatch, OrdKey
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::implementations::{BatchContainer, OffsetList};
 use differential_dataflow::trace::wrappers::frontier::BatchFrontier;
-use differential_dataflow::trace::{Cursor, Span, TraceReader};
+use differential_dataflow::trace::{Cursor, ExertionLogic, Span, TraceReader};
 use timely::container::PushInto;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::CapabilitySet;
@@ -45,6 +46,26 @@ pub(crate) type BatchStream<'scope> = Stream<'scope, Timestamp, Vec<Span<Timesta
 /// The stream of batches of an imported arrangement.
 pub(crate) type ImportedStream<'scope> =
     Stream<'scope, Timestamp, Vec<Span<Timestamp, BatchFrontier<RowBatch, Timestamp>>>>;
+
+/// Records of merging that an idle arrangement does per step.
+const IDLE_EFFORT: usize = 1_000;
+/// An arrangement at rest is left with batches that together hold up to this part of its largest one.
+const LOOSE_PART: usize = 8;
+
+/// How much arrangements merge when nothing arrives.
+///
+/// Without any effort, deleted rows stay in memory until something else merges. Merging everything into one batch, on the
+/// other hand, would move all of a large view for every row that changes. So merges that have begun are finished, and
+/// new ones begin only when the small batches weigh something beside the largest.
+pub(crate) fn configure(config: &mut timely::WorkerConfig) {
+    let exert: ExertionLogic = Arc::new(|layers| {
+        let merging = layers.iter().any(|(_, batches, _)| *batches > 1);
+        let total: usize = layers.iter().map(|(_, _, length)| length).sum();
+        let largest = layers.iter().map(|(_, _, length)| *length).max().unwrap_or(0);
+        (merging || (total - largest) * LOOSE_PART > largest).then_some(IDLE_EFFORT)
+    });
+    config.set::<ExertionLogic>("differential/default_exert_logic".to_owned(), exert);
+}
 
 /// Byte rows back to back. The offsets widen by themselves: they never wrap at 4 GiB.
 pub(crate) struct Arena {

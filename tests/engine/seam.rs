@@ -45,7 +45,12 @@ struct Living {
     until: Timestamp,
 }
 
-fn create(world: &Mutex<World>, driver: &mut Driver, rng: &mut ChaCha8Rng) -> (Living, impl FnOnce() + Send) {
+/// Creates a dataflow; what is returned beside it replays the log for it.
+fn create<'w>(
+    world: &'w Mutex<World>,
+    driver: &mut Driver,
+    rng: &mut ChaCha8Rng,
+) -> (Living, Box<dyn FnOnce() + Send + 'w>) {
     let class = loop {
         let class = if rng.random_bool(0.2) { SLOW } else { CLASSES[rng.random_range(0..CLASSES.len())] };
         let unfit = class.append_only || class.name == "cross join" || needs_clock(&(class.plan)(&[ObjectId(1).rows(); 2]));
@@ -60,7 +65,7 @@ fn create(world: &Mutex<World>, driver: &mut Driver, rng: &mut ChaCha8Rng) -> (L
         let times = world.log.times();
         let as_of = if rng.random_bool(0.3) { times[rng.random_range(0..times.len())] } else { world.now };
         let collections: Vec<_> = world.tables.iter().map(|table| table.collection).collect();
-        (world.import(&tables, Some(as_of), driver), (class.plan)(&collections), rng.random_range(50..400))
+        (world.import(&tables, Some(as_of), driver), (class.plan)(&collections[..class.tables]), rng.random_range(50..400))
     };
     let imports: Vec<Import> = std::mem::take(&mut seam.imports);
     let as_of = seam.as_of;
@@ -72,7 +77,7 @@ fn create(world: &Mutex<World>, driver: &mut Driver, rng: &mut ChaCha8Rng) -> (L
         std::thread::sleep(wait);
         seam.replay(&pairs(), slice, &mut |step| step(&mut world.lock().expect("the feeder does not panic")));
     };
-    (Living { object, class, as_of, until: as_of + back }, replay)
+    (Living { object, class, as_of, until: as_of + back }, Box::new(replay))
 }
 
 fn compare_and_drop(living: &Living, world: &Mutex<World>, driver: &mut Driver) -> usize {
@@ -88,12 +93,20 @@ fn compare_and_drop(living: &Living, world: &Mutex<World>, driver: &mut Driver) 
     states
 }
 
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 fn seam_under_load(workers: usize) {
     let mut driver = Driver::start(workers);
     let shape = Shape { keys: 12, rows: 150, updates: 40, append_only: false, late: 40, nulls: 20 };
     let world = World::new(11, &pairs(), &[shape.clone(), shape], &mut driver);
     let world = Mutex::new(world);
-    let done = AtomicBool::new(false);
+    let (done, stop) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let mut states = 0;
     for _ in 0..20 {
@@ -107,8 +120,8 @@ fn seam_under_load(workers: usize) {
             }
             done.store(true, Ordering::Release);
         });
-        let stop = AtomicBool::new(false);
-        let stop = &*Box::leak(Box::new(stop));
+        // Set also when an assertion fails: the scope waits for its threads.
+        let _stop = SetAtEnd(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Acquire) {
                 let behind = world.lock().expect("nobody panics").behind();
@@ -136,7 +149,6 @@ fn seam_under_load(workers: usize) {
             }
             std::thread::sleep(Duration::from_micros(200));
         }
-        stop.store(true, Ordering::Release);
     });
     let overflows = world.lock().expect("nobody panics").overflows;
     driver.wait_installed(0).expect("nothing is left behind");

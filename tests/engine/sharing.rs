@@ -48,9 +48,12 @@ fn count_rows(rows: &Rows, key: usize) -> Rows {
     out
 }
 
-/// Views in a chain with the times at which they are created and readable.
-struct Chain {
-    objects: Vec<(ObjectId, Timestamp)>,
+/// One view of a chain.
+struct Link {
+    object: ObjectId,
+    as_of: Timestamp,
+    /// Its arrangement may have forgotten `as_of`.
+    compacted: bool,
 }
 
 fn run(seed: u64, driver: &mut Driver) -> usize {
@@ -67,36 +70,37 @@ fn run(seed: u64, driver: &mut Driver) -> usize {
     for _ in 0..rng.random_range(1..10) {
         world.tick();
     }
-    let mut chain = Chain { objects: Vec::new() };
     let (a, as_of) = (driver.new_object(), world.now);
     let mut seam = world.import(&[0], Some(as_of), driver);
     let plan = first(world.tables[0].collection);
     driver.create(a, std::mem::take(&mut seam.imports), plan, as_of);
     seam.replay(&pairs(), rng.random_range(1..60), &mut |step| step(&mut world));
-    chain.objects.push((a, as_of));
+    let mut chain = vec![Link { object: a, as_of, compacted: false }];
     let mut since = as_of;
     for _ in 0..2 {
         for _ in 0..rng.random_range(0..20) {
             world.tick();
         }
-        let (producer, readable) = *chain.objects.last().expect("there is a first");
+        let last = chain.last_mut().expect("there is a first");
+        let producer = last.object;
         if rng.random_bool(0.4) {
             // What nobody is promised may be forgotten.
-            since = rng.random_range(readable.max(since)..=world.now);
+            since = rng.random_range(since..=world.now);
             driver.allow_compaction([producer], since);
+            last.compacted = true;
         }
-        let as_of = rng.random_range(readable.max(since)..=world.now);
+        let as_of = rng.random_range(since..=world.now);
         since = as_of;
         let object = driver.new_object();
         let import = Import::View { collection: producer.rows(), schema: pairs() };
         driver.create(object, vec![import], second(producer.rows()), as_of);
-        chain.objects.push((object, as_of));
+        chain.push(Link { object, as_of, compacted: false });
     }
     for _ in 0..rng.random_range(1..20) {
         world.tick();
     }
     let mut states = 0;
-    for (index, (object, as_of)) in chain.objects.iter().enumerate() {
+    for (index, Link { object, as_of, compacted }) in chain.iter().enumerate() {
         driver.wait_upper(*object, world.now + 1).expect("the engine answers");
         let reference = move |tables: &[Rows]| {
             let mut rows = count_rows(&tables[0], 0);
@@ -105,9 +109,7 @@ fn run(seed: u64, driver: &mut Driver) -> usize {
             }
             rows
         };
-        // What the last compaction kept is read by peeks: nobody compacted the last view.
-        let compacted = index < 2;
-        let at_as_of = if compacted {
+        let at_as_of = if *compacted {
             reference(&world.log.states(&[*as_of])[as_of])
         } else {
             driver.peek(object.rows(), *as_of).expect("the engine answers")
@@ -117,7 +119,7 @@ fn run(seed: u64, driver: &mut Driver) -> usize {
         let peeked = driver.peek(object.rows(), world.now).expect("the engine answers");
         assert_eq!(reference(&world.log.states(&[world.now])[&world.now]), peeked, "{what}: a peek at the end");
     }
-    let order: Vec<ObjectId> = chain.objects.iter().rev().map(|(object, _)| *object).collect();
+    let order: Vec<ObjectId> = chain.iter().rev().map(|link| link.object).collect();
     driver.drop_views(&order).expect("the engine answers");
     states
 }

@@ -168,7 +168,11 @@ impl State {
         if self.queues.last_key_value().is_some_and(|(last, _)| self.first > *last) {
             self.first = ObjectId(0);
         }
-        taken.into_iter().filter(|(_, items)| !items.is_empty()).map(|(object, items)| Taken { object, items }).collect()
+        taken
+            .into_iter()
+            .filter(|(_, items)| !items.is_empty())
+            .map(|(object, items)| Taken { object, items })
+            .collect()
     }
 }
 
@@ -207,13 +211,8 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// An empty inbox.
     pub(crate) fn new(policy: TickPolicy) -> Inbox {
-        let state = State {
-            queues: BTreeMap::new(),
-            in_flight: 0,
-            stop: None,
-            last_tick: Instant::now(),
-            first: ObjectId(0),
-        };
+        let state =
+            State { queues: BTreeMap::new(), in_flight: 0, stop: None, last_tick: Instant::now(), first: ObjectId(0) };
         Inbox { state: Mutex::new(state), arrived: Condvar::new(), room: Condvar::new(), policy }
     }
 

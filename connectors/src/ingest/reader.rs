@@ -21,7 +21,8 @@ pub(crate) fn read_source(
     progress: &Mutex<SourceProgress>,
 ) {
     let object = description.object;
-    let mut reader = Reader { skip_rows: reached.rows_ahead, skip_errors: reached.errors_ahead, reached, offered: None };
+    let mut reader =
+        Reader { skip_rows: reached.rows_ahead, skip_errors: reached.errors_ahead, reached, offered: None };
     while inbox.is_open(object) {
         let polled = source.poll(inbox.rows_max());
         *progress.lock().expect("no thread panics while it holds a source's progress") = source.progress();

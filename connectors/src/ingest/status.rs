@@ -22,7 +22,7 @@ pub struct SourceStatus {
     pub records: u64,
     /// Errors in sealed ticks, over the whole life of the source.
     pub errors: u64,
-    /// Bytes read since the process started, as the source counts them.
+    /// Bytes read, as the source counts them: with those of earlier processes.
     pub bytes_read: u64,
     /// Bytes there are to read, if the source knows.
     pub bytes_total: Option<u64>,

@@ -112,9 +112,11 @@ impl BindLog {
             return Err(EdgeError::damaged(&segment_path(dir, 0), 0, "the file is missing"));
         };
         let mut found = read_segment(dir, newest)?;
+        let mut changed = false;
         if found.is_none() && numbers.last() == newest.checked_sub(1).as_ref() {
             // The process ended while it began this segment. The one before is deleted only after that.
             remove_segment(dir, newest)?;
+            changed = true;
             newest -= 1;
             numbers.pop();
             found = read_segment(dir, newest)?;
@@ -125,11 +127,14 @@ impl BindLog {
         };
         for number in numbers {
             remove_segment(dir, number)?;
+            changed = true;
         }
         if fs::metadata(&path).map_err(EdgeError::io("read", &path))?.len() > len {
             truncate(&path, len)?;
         }
-        sync_dir(dir)?;
+        if changed {
+            sync_dir(dir)?;
+        }
         let file = File::options().write(true).open(&path).map_err(EdgeError::io("open", &path))?;
         Ok(BindLog { dir: dir.to_path_buf(), segment: newest, file, len, segment_len_max: SEGMENT_LEN_MAX, bindings })
     }
@@ -217,8 +222,8 @@ fn read_segment(dir: &Path, number: u32) -> Result<Option<(Bindings, u64)>, Edge
         if frame.kind != FrameKind::Bind || frame.tick < bindings.tick {
             return Err(damaged(format!("a binding at {} follows one at {}", frame.tick, bindings.tick)));
         }
-        let bind: BindFrame =
-            serde_json::from_slice(&frame.payload).map_err(|error| damaged(format!("a binding is not valid: {error}")))?;
+        let bind: BindFrame = serde_json::from_slice(&frame.payload)
+            .map_err(|error| damaged(format!("a binding is not valid: {error}")))?;
         if bind.full != (at == 0) {
             return Err(damaged("full bindings stand at the head of a segment and only there".into()));
         }
@@ -238,7 +243,11 @@ mod tests {
             offset,
             rows: offset / 2,
             errors: 0,
-            reached: Reached { position: SourcePosition(format!("{{\"at\":{offset}}}")), rows_ahead: 1, errors_ahead: 2 },
+            reached: Reached {
+                position: SourcePosition(format!("{{\"at\":{offset}}}")),
+                rows_ahead: 1,
+                errors_ahead: 2,
+            },
         }
     }
 

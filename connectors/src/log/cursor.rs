@@ -184,5 +184,12 @@ fn decode(frame: &Frame, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> 
     let metadata = payload.get(8..body_at).ok_or_else(|| ipc("the message is too short"))?;
     let message = root_as_message(metadata).map_err(|error| ipc(&error.to_string()))?;
     let batch = message.header_as_record_batch().ok_or_else(|| ipc("the message is not a record batch"))?;
-    read_record_batch(&payload.slice(body_at), batch, SchemaRef::clone(schema), &HashMap::new(), None, &message.version())
+    read_record_batch(
+        &payload.slice(body_at),
+        batch,
+        SchemaRef::clone(schema),
+        &HashMap::new(),
+        None,
+        &message.version(),
+    )
 }

@@ -17,28 +17,23 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), EdgeError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(EdgeError::io("sync directory", dir))
 }
 
-/// Creates a directory, and its name durably, unless it exists.
+/// Creates a directory and those above it, and their names durably, unless it exists.
 pub(crate) fn ensure_dir(dir: &Path) -> Result<(), EdgeError> {
-    match fs::create_dir(dir) {
-        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(EdgeError::io("create directory", dir)(error)),
+    if dir.is_dir() {
+        return Ok(());
     }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure_dir(parent)?;
+    fs::create_dir(dir).map_err(EdgeError::io("create directory", dir))?;
+    sync_dir(parent)
 }
 
 /// Locks the data directory for this process, creating it if need be. The lock lasts as long as the file is open.
 pub(crate) fn lock_data_dir(dir: &Path) -> Result<File, EdgeError> {
-    fs::create_dir_all(dir).map_err(EdgeError::io("create directory", dir))?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        sync_dir(parent)?;
-    }
+    ensure_dir(dir)?;
     let path = dir.join("lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(EdgeError::io("open", &path))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(EdgeError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(EdgeError::InUse { dir: dir.to_path_buf() }),
@@ -120,11 +115,12 @@ mod tests {
     #[test]
     fn a_directory_in_use_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        let held = lock_data_dir(dir.path()).unwrap();
-        let refused = lock_data_dir(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains(dir.path().to_str().unwrap()), "{refused}");
+        let dir = dir.path().join("not/there/yet");
+        let held = lock_data_dir(&dir).unwrap();
+        let refused = lock_data_dir(&dir).unwrap_err().to_string();
+        assert!(refused.contains(dir.to_str().unwrap()), "{refused}");
         drop(held);
-        lock_data_dir(dir.path()).unwrap();
+        lock_data_dir(&dir).unwrap();
     }
 
     #[test]

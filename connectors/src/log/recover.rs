@@ -47,17 +47,19 @@ pub(crate) fn recover_object(dir: &Path, bind: &ObjectBind) -> Result<Option<Obj
     if fs::metadata(&end).map_err(EdgeError::io("read", &end))?.len() > bind.offset {
         truncate(&end, bind.offset)?;
     }
-    for number in segment_numbers(dir)?.into_iter().filter(|number| *number > bind.segment) {
-        remove_segment(dir, number)?;
-    }
-    sync_dir(dir)?;
+    remove_segments(dir, bind.segment + 1)?;
     let schema = walk.schema.expect("every segment has a schema");
     Ok(Some(ObjectLog::new(bind.object, dir.to_path_buf(), schema, walk.extent)))
 }
 
-/// Removes segments of which nothing is bound.
+/// Removes all segments of an object of which nothing is bound.
 pub(crate) fn clear_segments(dir: &Path) -> Result<(), EdgeError> {
-    let numbers = segment_numbers(dir)?;
+    remove_segments(dir, 0)
+}
+
+fn remove_segments(dir: &Path, from: u32) -> Result<(), EdgeError> {
+    let mut numbers = segment_numbers(dir)?;
+    numbers.retain(|number| *number >= from);
     for number in &numbers {
         remove_segment(dir, *number)?;
     }

@@ -3,7 +3,7 @@
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::error::{Position, SqlError, from_parser};
@@ -50,7 +50,7 @@ impl<'a> Text<'a> {
     pub(super) fn new(text: &'a str) -> Result<Text<'a>, SqlError> {
         let tokens = Tokenizer::new(&DIALECT, text)
             .tokenize_with_location()
-            .map_err(|error| from_parser(&datafusion::sql::sqlparser::parser::ParserError::from(error)))?;
+            .map_err(|error| from_parser(&ParserError::from(error)))?;
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let text = Text { text, lines, tokens };
         text.check_depth()?;
@@ -62,6 +62,13 @@ impl<'a> Text<'a> {
         Parser::new(&DIALECT).with_tokens_with_locations(self.tokens.clone())
     }
 
+    /// An error of that parser. Where it has no place of its own the text ended too early.
+    pub(super) fn parser_error(&self, error: &ParserError) -> SqlError {
+        let mut error = from_parser(error);
+        error.position.get_or_insert(self.end());
+        error
+    }
+
     /// The text between two places.
     pub(super) fn cut(&self, start: Location, end: Location) -> &'a str {
         let (start, end) = (self.offset(start), self.offset(end));
@@ -71,6 +78,11 @@ impl<'a> Text<'a> {
     /// The place of the first token.
     pub(super) fn start(&self) -> Position {
         self.words().next().map_or(Position { line: 1, column: 1 }, |token| token.span.start.into())
+    }
+
+    /// The place behind the last token.
+    pub(super) fn end(&self) -> Position {
+        self.words().last().map_or(Position { line: 1, column: 1 }, |token| token.span.end.into())
     }
 
     /// The place of the first identifier or string that `message` has in quotes and this text has too.

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan, Proje
 use headwater_dataflow::plan::{NodeId, Plan};
 use headwater_dataflow::repr::CollectionId;
 
+use super::error::SqlError;
 use super::locate::Construct;
 use super::provider::CollectionSource;
 use nodes::Nodes;
@@ -45,12 +46,7 @@ pub(super) enum Refusal {
         hint: String,
     },
     /// The text says something wrong.
-    Invalid {
-        /// What.
-        message: String,
-        /// What to do.
-        hint: String,
-    },
+    Invalid(SqlError),
     /// The planner failed.
     Planner(DataFusionError),
 }
@@ -246,11 +242,6 @@ fn refused(plan: &LogicalPlan) -> Refusal {
             (Construct::Window, "window functions in a view", "use them when reading: SELECT … OVER (…) FROM view")
         }
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return limit(),
-        LogicalPlan::Distinct(_) => (
-            Construct::DistinctOn,
-            "DISTINCT ON in a view",
-            "use GROUP BY with MIN and MAX, or DISTINCT ON when reading",
-        ),
         LogicalPlan::Unnest(_) => (Construct::Unnest, "UNNEST in a view", "use it when reading"),
         LogicalPlan::RecursiveQuery(_) => (Construct::Recursive, "WITH RECURSIVE in a view", "use it when reading"),
         LogicalPlan::Subquery(_) => (Construct::MarkJoin, "this kind of subquery in a view", "write it as a join"),

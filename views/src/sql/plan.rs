@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 use datafusion::optimizer::OptimizerConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::resolve::resolve_table_references;
@@ -51,9 +51,10 @@ pub fn plan_view(query: &str, relations: &dyn Relations) -> Result<PlannedView, 
     let inlined = provider.into_inlined();
     let fail = |error| from_datafusion(&error, &text);
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {}).map_err(fail)?;
-    check_functions(&plan).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    check_analyzed(&plan).map_err(|refusal| refused(refusal, &text, &inlined))?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(fail)?;
-    let lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    let mut lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    lowered.plan.optimize();
     let names: BTreeMap<CollectionId, String> = lowered.collections.iter().cloned().collect();
     Ok(PlannedView {
         schema: lowered.plan.schema(),
@@ -98,10 +99,12 @@ fn check_top_level(statement: &Statement, text: &Text<'_>) -> Result<(), SqlErro
     Ok(())
 }
 
-/// Functions whose value is not determined by their arguments.
-fn check_functions(plan: &LogicalPlan) -> Result<(), Refusal> {
+/// Refuses functions whose value is not determined by their arguments, and what the optimizer would disguise.
+fn check_analyzed(plan: &LogicalPlan) -> Result<(), Refusal> {
     let mut found: Option<(String, Volatility)> = None;
+    let mut distinct_on = false;
     plan.apply_with_subqueries(|node| {
+        distinct_on |= matches!(node, LogicalPlan::Distinct(Distinct::On(_)));
         node.apply_expressions(|expr| {
             expr.apply(|inner| {
                 if let Expr::ScalarFunction(function) = inner {
@@ -114,6 +117,13 @@ fn check_functions(plan: &LogicalPlan) -> Result<(), Refusal> {
             })
         })
     })?;
+    if distinct_on {
+        return Err(Refusal::new(
+            Construct::DistinctOn,
+            "DISTINCT ON in a view",
+            "use GROUP BY with MIN and MAX, or DISTINCT ON when reading",
+        ));
+    }
     let Some((name, volatility)) = found else { return Ok(()) };
     let hint = match volatility {
         Volatility::Volatile => "the same row must always give the same value: compute it from the row's columns",
@@ -128,9 +138,9 @@ fn check_functions(plan: &LogicalPlan) -> Result<(), Refusal> {
 fn refused(refusal: Refusal, text: &Text<'_>, inlined: &[(String, String)]) -> SqlError {
     let (construct, message, hint) = match refusal {
         Refusal::Planner(error) => return from_datafusion(&error, text),
-        Refusal::Invalid { message, hint } => {
-            let place = text.quoted_in(&message).unwrap_or(text.start());
-            return SqlError::invalid(message).at(place).hint(hint);
+        Refusal::Invalid(error) => {
+            let place = text.quoted_in(&error.message).unwrap_or(text.start());
+            return error.at(place);
         }
         Refusal::Unsupported { construct, message, hint } => (construct, message, hint),
     };
@@ -153,11 +163,16 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
         .filter_map(|node| match node.op {
             Op::Get { collection, .. } => Some(collection),
             Op::Constant { .. } => Some(ObjectId(0).rows()),
-            Op::Mfp { .. } | Op::Join { .. } | Op::Reduce { .. } | Op::Distinct { .. } | Op::Union { .. } => None,
+            Op::Mfp { .. }
+            | Op::Join { .. }
+            | Op::Reduce { .. }
+            | Op::JoinReduce { .. }
+            | Op::Distinct { .. }
+            | Op::Union { .. } => None,
         })
         .collect();
     imports.into_iter().collect()
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -135,7 +135,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// The one query that `text` must be.
 pub(super) fn parse_query(text: &Text<'_>) -> Result<Statement, SqlError> {
     let mut parser = text.parser();
-    let query = parser.parse_query().map_err(|error| super::error::from_parser(&error))?;
+    let query = parser.parse_query().map_err(|error| text.parser_error(&error))?;
     let next = parser.peek_token();
     match next.token {
         datafusion::sql::sqlparser::tokenizer::Token::EOF => Ok(Statement::Query(query)),

@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::DataType as SqlType;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use crate::sql::error::{Position, SqlError, from_parser};
+use crate::sql::error::{Position, SqlError};
 use crate::sql::locate::Text;
 
 /// A place in the tokens of a script.
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
     /// Where the next token stands; at the end of the script, where its last token ends.
     pub(super) fn place(&self) -> Position {
         let next = self.peek();
-        if next.token == Token::EOF { self.last_end() } else { next.span.start.into() }
+        if next.token == Token::EOF { self.text.end() } else { next.span.start.into() }
     }
 
     /// The next token as it is written.
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
     /// Reads a query and returns its text.
     pub(super) fn query(&mut self) -> Result<String, SqlError> {
         let start = self.peek().span.start;
-        self.parser.parse_query().map_err(|error| from_parser(&error))?;
+        self.parser.parse_query().map_err(|error| self.text.parser_error(&error))?;
         Ok(self.text_since(start).to_owned())
     }
 
@@ -169,23 +169,11 @@ impl<'a> Reader<'a> {
 
     /// Reads a type as the SQL parser understands it.
     pub(super) fn sql_type(&mut self) -> Result<SqlType, SqlError> {
-        self.parser.parse_data_type().map_err(|error| from_parser(&error))
+        self.parser.parse_data_type().map_err(|error| self.text.parser_error(&error))
     }
 
     fn peek(&self) -> TokenWithSpan {
         self.parser.peek_token()
-    }
-
-    fn last_end(&self) -> Position {
-        let mut index = self.parser.index();
-        while index > 0 {
-            index -= 1;
-            let token = self.parser.token_at(index);
-            if !matches!(token.token, Token::Whitespace(_) | Token::EOF) {
-                return token.span.end.into();
-            }
-        }
-        Position { line: 1, column: 1 }
     }
 }
 

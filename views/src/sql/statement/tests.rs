@@ -1,1 +1,313 @@
+use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use headwater_connectors::source::{Compression, FileOptions};
+
+use super::*;
+use crate::sql::SqlErrorKind;
+use crate::sql::session::types::{INTERVAL, timestamptz};
+
+#[track_caller]
+fn one(text: &str) -> Parsed {
+    let mut statements = parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+    assert_eq!(statements.len(), 1, "{text}");
+    statements.remove(0)
+}
+
+#[track_caller]
+fn source(text: &str) -> CreateSource {
+    match one(text).statement {
+        Statement::CreateSource(source) => source,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A refusal: kind, place, message, and a piece of the hint ("" where there is none).
+#[track_caller]
+fn refused(text: &str, kind: SqlErrorKind, place: &str, message: &str, hint: &str) {
+    let error = parse(text).map(|found| panic!("{text}: {found:?}")).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (kind, message), "{text}");
+    assert_eq!(error.position.map(|position| position.to_string()).unwrap_or_default(), place, "{text}");
+    let found = error.hint.unwrap_or_default();
+    assert!(if hint.is_empty() { found.is_empty() } else { found.contains(hint) }, "{text}: the hint is {found:?}");
+}
+
+#[track_caller]
+fn unsupported(text: &str, place: &str, message: &str, hint: &str) {
+    refused(text, SqlErrorKind::Unsupported, place, message, hint);
+}
+
+#[track_caller]
+fn invalid(text: &str, place: &str, message: &str, hint: &str) {
+    refused(text, SqlErrorKind::Invalid, place, message, hint);
+}
+
+#[test]
+fn scripts_are_split_with_exact_texts_and_places() {
+    let script = "-- a comment; with a semicolon\nSELECT ';' AS a;\n\n  create view V as\n    select 1 as x -- tail\n;;DROP VIEW v";
+    let found: Vec<(String, String)> =
+        parse(script).unwrap().into_iter().map(|parsed| (parsed.position.to_string(), parsed.text)).collect();
+    let expected = [("2:1", "SELECT ';' AS a"), ("4:3", "create view V as\n    select 1 as x"), ("6:3", "DROP VIEW v")]
+        .map(|(place, text)| (place.to_owned(), text.to_owned()));
+    assert_eq!(found, expected);
+    assert!(parse("").unwrap().is_empty());
+    assert!(parse(" ; -- nothing\n ; ").unwrap().is_empty());
+}
+
+#[test]
+fn views_keep_the_text_of_their_query() {
+    for (text, name, if_not_exists, query, place) in [
+        ("CREATE VIEW a AS SELECT 1", "a", false, "SELECT 1", "1:18"),
+        (
+            "CREATE VIEW IF NOT EXISTS Big AS\n  WITH t AS (SELECT 1 x) SELECT é.x FROM t é ; ",
+            "big",
+            true,
+            "WITH t AS (SELECT 1 x) SELECT é.x FROM t é",
+            "2:3",
+        ),
+        ("CREATE VIEW \"Big\" AS VALUES (1, 'é')", "Big", false, "VALUES (1, 'é')", "1:22"),
+        ("CREATE VIEW a AS (SELECT 1) UNION ALL (SELECT 2)", "a", false, "(SELECT 1) UNION ALL (SELECT 2)", "1:18"),
+    ] {
+        let Statement::CreateView(view) = one(text).statement else { panic!("{text}") };
+        assert_eq!((view.name.as_str(), view.if_not_exists, view.query.as_str()), (name, if_not_exists, query));
+        assert_eq!(view.position.to_string(), place);
+    }
+    let parsed = one("create materialized view if not exists m as select * from t");
+    let Statement::CreateMaterializedView(view) = parsed.statement else { panic!() };
+    assert_eq!((view.name.as_str(), view.query.as_str()), ("m", "select * from t"));
+}
+
+#[test]
+fn sources_say_everything() {
+    let found = source(
+        "CREATE SOURCE IF NOT EXISTS Lines (
+            invoice TEXT NOT NULL, \"Stock Code\" VARCHAR, qty INTEGER NOT NULL, price NUMERIC(12,3), at TIMESTAMPTZ
+         ) FROM FILE (PATH 'data/*.csv.gz', FOLLOW true, COMPRESSION 'gzip') FORMAT CSV (DELIMITER ';')",
+    );
+    let schema = Schema::new(vec![
+        Field::new("invoice", DataType::Utf8, false),
+        Field::new("Stock Code", DataType::Utf8, true),
+        Field::new("qty", DataType::Int32, false),
+        Field::new("price", DataType::Decimal128(12, 3), true),
+        Field::new("at", timestamptz(), true),
+    ]);
+    let file = FileOptions { path: "data/*.csv.gz".into(), follow: true, compression: Compression::Gzip };
+    assert_eq!((found.name.as_str(), found.if_not_exists), ("lines", true));
+    assert_eq!(*found.schema, schema);
+    assert_eq!((found.connector, found.format), (Connector::File(file), Format::Csv { delimiter: b';' }));
+
+    let found = source("create source e (a int null) from file (path = 'e.ndjson') format json envelope none");
+    let file = FileOptions { path: "e.ndjson".into(), follow: false, compression: Compression::Auto };
+    assert_eq!((found.connector, found.format), (Connector::File(file), Format::Json));
+    let found = source("create source e (a int) from file (path 'e', follow false) format csv (delimiter '\\t')");
+    assert_eq!(found.format, Format::Csv { delimiter: b'\t' });
+}
+
+#[test]
+fn types_are_mapped() {
+    let list = |inner: DataType| DataType::List(Arc::new(Field::new_list_field(inner, true)));
+    let pair = |inner: DataType| {
+        DataType::Struct(Fields::from(vec![Field::new("a", DataType::Int64, false), Field::new("b", inner, true)]))
+    };
+    for (text, expected) in [
+        ("BOOLEAN", DataType::Boolean),
+        ("bool", DataType::Boolean),
+        ("SMALLINT", DataType::Int16),
+        ("INT", DataType::Int32),
+        ("INTEGER", DataType::Int32),
+        ("int4", DataType::Int32),
+        ("BIGINT", DataType::Int64),
+        ("REAL", DataType::Float32),
+        ("FLOAT", DataType::Float64),
+        ("FLOAT8", DataType::Float64),
+        ("FLOAT(24)", DataType::Float32),
+        ("DOUBLE", DataType::Float64),
+        ("DOUBLE PRECISION", DataType::Float64),
+        ("NUMERIC(10, 2)", DataType::Decimal128(10, 2)),
+        ("DECIMAL(38)", DataType::Decimal128(38, 0)),
+        ("TEXT", DataType::Utf8),
+        ("VARCHAR", DataType::Utf8),
+        ("CHARACTER VARYING", DataType::Utf8),
+        ("DATE", DataType::Date32),
+        ("TIMESTAMPTZ", timestamptz()),
+        ("TIMESTAMP WITH TIME ZONE", timestamptz()),
+        ("TIMESTAMP(6) WITH TIME ZONE", timestamptz()),
+        ("INTERVAL", INTERVAL),
+        ("BIGINT[]", list(DataType::Int64)),
+        ("TEXT[][]", list(list(DataType::Utf8))),
+        ("STRUCT<a BIGINT NOT NULL, b TEXT>", pair(DataType::Utf8)),
+        (
+            "STRUCT<a BIGINT NOT NULL, b STRUCT<a BIGINT NOT NULL, b NUMERIC(4,1)>>",
+            pair(pair(DataType::Decimal128(4, 1))),
+        ),
+        (
+            "STRUCT<a BIGINT NOT NULL, b STRUCT<a BIGINT NOT NULL, b STRUCT<a BIGINT NOT NULL, b DATE>>>",
+            pair(pair(pair(DataType::Date32))),
+        ),
+        ("STRUCT<a BIGINT NOT NULL, b TEXT[]>[]", list(pair(list(DataType::Utf8)))),
+    ] {
+        let found = source(&format!("CREATE SOURCE s (x {text}, y INT) FROM FILE (PATH 'p') FORMAT JSON"));
+        assert_eq!(*found.schema.field(0).data_type(), expected, "{text}");
+    }
+}
+
+#[test]
+fn types_are_refused_with_what_to_use() {
+    for (text, message, hint) in [
+        ("TIMESTAMP", "the type TIMESTAMP", "TIMESTAMPTZ"),
+        ("TIMESTAMP(3) WITH TIME ZONE", "the type TIMESTAMP(3) WITH TIME ZONE", "microseconds"),
+        ("VARCHAR(10)", "the type VARCHAR(10)", "TEXT"),
+        ("CHAR(3)", "the type CHAR(3)", "TEXT"),
+        ("NUMERIC", "the type NUMERIC", "NUMERIC(12, 2)"),
+        ("NUMERIC(39, 2)", "the type NUMERIC(39,2)", "38 digits"),
+        ("NUMERIC(4, 5)", "the type NUMERIC(4,5)", "38 digits"),
+        ("JSONB", "the type JSONB", "->>"),
+        ("UUID", "the type UUID", "TEXT"),
+        ("TIME", "the type TIME", "TEXT"),
+        ("money", "the type money", "the types are BOOLEAN"),
+        ("INT UNSIGNED", "the type INT UNSIGNED", "the types are BOOLEAN"),
+    ] {
+        let text = format!("CREATE SOURCE s (x {text}) FROM FILE (PATH 'p') FORMAT CSV");
+        unsupported(&text, "1:20", message, hint);
+    }
+    let text = "CREATE SOURCE s (\n  a INT,\n  b STRUCT<c INT>) FROM FILE (PATH 'p') FORMAT CSV";
+    unsupported(text, "3:5", "the nested type of column \"b\" in CSV", "->>");
+}
+
+#[test]
+fn sources_are_refused_where_they_are_wrong() {
+    let create = |rest: &str| format!("CREATE SOURCE s (a INT)\n{rest}");
+    for (rest, place, message, hint) in [
+        ("FROM KAFKA (TOPIC 'x') FORMAT JSON", "2:6", "FROM KAFKA", "FROM FILE"),
+        ("FROM FILE (PATH 'p') FORMAT AVRO", "2:29", "FORMAT AVRO", "CSV"),
+        ("FROM FILE (PATH 'p') FORMAT JSON ENVELOPE UPSERT", "2:43", "ENVELOPE UPSERT", "leave it out"),
+        ("FROM FILE (PATH 'p') FORMAT JSON ENVELOPE DEBEZIUM", "2:43", "ENVELOPE DEBEZIUM", "leave it out"),
+        ("FROM FILE (PATH 'p') FORMAT JSON INCLUDE OFFSET", "2:34", "INCLUDE on a source", "leave it out"),
+        ("FROM FILE (PATH 'p') FORMAT CSV WITH HEADER", "2:33", "WITH after FORMAT CSV", "header"),
+    ] {
+        unsupported(&create(rest), place, message, hint);
+    }
+    for (rest, place, message, hint) in [
+        ("FROM FILE (PATH 'p', PATH 'q') FORMAT CSV", "2:22", "option \"path\" is given twice", ""),
+        ("FROM FILE (PATH 'p', SPEED 3) FORMAT CSV", "2:22", "unknown option \"speed\" of FROM FILE", "FOLLOW"),
+        ("FROM FILE (FOLLOW true) FORMAT CSV", "2:6", "option PATH is missing", "PATH"),
+        ("FROM FILE (PATH '') FORMAT CSV", "2:17", "the path is empty", ""),
+        ("FROM FILE (PATH p) FORMAT CSV", "2:17", "expected a path in single quotes, found \"p\"", ""),
+        ("FROM FILE (PATH 'p', FOLLOW 1) FORMAT CSV", "2:29", "expected true or false, found \"1\"", ""),
+        ("FROM FILE (PATH 'p', COMPRESSION 'lz4') FORMAT CSV", "2:34", "unknown compression 'lz4'", "zstd"),
+        (
+            "FROM FILE (PATH 'p') FORMAT CSV (HEADER true)",
+            "2:34",
+            "unknown option \"header\" of FORMAT CSV",
+            "DELIMITER",
+        ),
+        ("FROM FILE (PATH 'p') FORMAT CSV (DELIMITER ';;')", "2:44", "';;' cannot be a delimiter", "ASCII"),
+        (
+            "FROM FILE (PATH 'p') FORMAT CSV (DELIMITER ';', DELIMITER ',')",
+            "2:49",
+            "option \"delimiter\" is given twice",
+            "",
+        ),
+        ("FROM FILE (PATH 'p') FORMAT JSON (X 1)", "2:34", "FORMAT JSON has no options", ""),
+        ("FROM FILE (PATH 'p')", "2:21", "expected FORMAT, found the end of the script", ""),
+        ("FROM FILE (PATH 'p') FORMAT CSV;x", "2:33", "expected a statement, found \"x\"", "statements are"),
+        (
+            "FROM FILE (PATH 'p') FORMAT CSV x",
+            "2:33",
+            "expected the end of the statement or a semicolon, found \"x\"",
+            "",
+        ),
+    ] {
+        invalid(&create(rest), place, message, hint);
+    }
+    invalid("CREATE SOURCE s (a INT, A TEXT) FROM FILE", "1:25", "column \"a\" is declared twice", "");
+    invalid("CREATE SOURCE s (a STRUCT<b INT, b INT>)", "1:34", "field \"b\" is declared twice", "");
+    invalid("CREATE SOURCE s (a STRUCT<b INT>>)", "1:34", "one > too many after STRUCT", "");
+    invalid("CREATE SOURCE s (a)", "1:19", "expected: a data type name, found: )", "");
+    invalid("CREATE SOURCE \"s$errors\" (a INT)", "1:15", "the name \"s$errors\" is reserved", "choose a name");
+    invalid("CREATE VIEW a$b AS SELECT 1", "1:13", "the name \"a$b\" is reserved", "choose a name");
+    unsupported("CREATE SOURCE x.s (a INT)", "1:15", "the qualified name \"x.…\"", "no schemas");
+    unsupported("CREATE SOURCE s (a INT PRIMARY KEY)", "1:24", "PRIMARY KEY on a source", "last row per key");
+    unsupported("CREATE SOURCE s (a INT, PRIMARY KEY (a))", "1:25", "PRIMARY KEY on a source", "last row per key");
+    unsupported("CREATE SOURCE s (a INT DEFAULT 3)", "1:24", "DEFAULT on a source", "NOT NULL");
+}
+
+#[test]
+fn other_statements_are_parsed() {
+    let drop = |text: &str| match one(text).statement {
+        Statement::Drop(drop) => drop,
+        other => panic!("{other:?}"),
+    };
+    let expected =
+        |kind, name: &str, if_exists, cascade| DropObject { kind, name: name.to_owned(), if_exists, cascade };
+    assert_eq!(drop("DROP SOURCE S"), expected(ObjectKind::Source, "s", false, false));
+    assert_eq!(drop("drop view if exists \"V\" cascade"), expected(ObjectKind::View, "V", true, true));
+    assert_eq!(drop("DROP MATERIALIZED VIEW m RESTRICT"), expected(ObjectKind::MaterializedView, "m", false, false));
+    for (text, expected) in [
+        ("SHOW SOURCES", Show::Sources),
+        ("show views", Show::Views),
+        ("SHOW MATERIALIZED VIEWS", Show::MaterializedViews),
+        ("SHOW OBJECTS", Show::Objects),
+        ("SHOW ERRORS FOR Lines", Show::Errors("lines".to_owned())),
+        ("SHOW CREATE lines", Show::Create("lines".to_owned())),
+        ("SHOW CREATE MATERIALIZED VIEW m", Show::Create("m".to_owned())),
+    ] {
+        let Statement::Show(show) = one(text).statement else { panic!("{text}") };
+        assert_eq!(show, expected);
+    }
+    for (text, target, place) in [
+        ("EXPLAIN m", ExplainTarget::Name("m".to_owned()), "1:9"),
+        ("EXPLAIN MATERIALIZED VIEW \"M\"", ExplainTarget::Name("M".to_owned()), "1:9"),
+        ("EXPLAIN\n  SELECT 1", ExplainTarget::Query("SELECT 1".to_owned()), "2:3"),
+    ] {
+        let Statement::Explain(explain) = one(text).statement else { panic!("{text}") };
+        assert_eq!((explain.target, explain.position.to_string().as_str()), (target, place));
+    }
+    for text in
+        ["SELECT 1", "WITH t AS (SELECT 1) SELECT * FROM t", "VALUES (1), (2)", "((SELECT 1))", "SELECT 1 LIMIT 3"]
+    {
+        let Statement::Query(query) = one(&format!(" {text} ;")).statement else { panic!("{text}") };
+        assert_eq!(query, text);
+    }
+}
+
+#[test]
+fn foreign_statements_are_refused() {
+    for (text, place, message, hint) in [
+        ("CREATE TABLE t (a INT)", "1:1", "CREATE TABLE", "CREATE SOURCE"),
+        ("SELECT 1;\nCREATE SINK s", "2:1", "CREATE SINK", "subscrib"),
+        ("CREATE INDEX i ON t (a)", "1:1", "CREATE INDEX", "materialized view"),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", "1:1", "CREATE OR REPLACE", "DROP"),
+        ("CREATE TEMP VIEW v AS SELECT 1", "1:1", "CREATE TEMP", "durable"),
+        ("INSERT INTO t VALUES (1)", "1:1", "the statement INSERT", "append to the source's file"),
+        ("UPDATE t SET a = 1", "1:1", "the statement UPDATE", "append"),
+        ("ALTER SOURCE s", "1:1", "the statement ALTER", "drop"),
+        ("BEGIN", "1:1", "the statement BEGIN", "leave it out"),
+        ("DROP TABLE t", "1:1", "DROP TABLE", "sources, views"),
+        ("DROP VIEW a, b", "1:12", "dropping several objects in one statement", "one DROP"),
+        ("CREATE VIEW v (a) AS SELECT 1", "1:15", "a list of column names", "AS name"),
+        ("EXPLAIN ANALYZE SELECT 1", "1:9", "options of EXPLAIN", "EXPLAIN followed"),
+        ("SHOW CREATE a.b", "1:13", "the qualified name \"a.…\"", "no schemas"),
+    ] {
+        unsupported(text, place, message, hint);
+    }
+    for (text, place, message) in [
+        ("FOO", "1:1", "expected a statement, found \"FOO\""),
+        ("SELECT 1 SELECT 2", "1:10", "expected the end of the statement or a semicolon, found \"SELECT\""),
+        ("CREATE", "1:7", "expected SOURCE, VIEW or MATERIALIZED VIEW, found the end of the script"),
+        ("CREATE VIEW", "1:12", "expected a name, found the end of the script"),
+        ("CREATE VIEW v AS INSERT", "1:18", "expected a query: SELECT, WITH or VALUES, found \"INSERT\""),
+        (
+            "SHOW TABLES",
+            "1:6",
+            "expected SOURCES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name, found \"TABLES\"",
+        ),
+        ("SELECT 'abc", "1:8", "unterminated string literal"),
+        ("SELECT a FROM\n  ,", "2:3", "expected: identifier, found: ,"),
+        ("SELECT a FROM", "1:14", "expected: identifier, found: EOF"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (SqlErrorKind::Invalid, message), "{text}");
+        assert_eq!(error.position.unwrap().to_string(), place, "{text}");
+    }
+}

@@ -111,6 +111,10 @@ impl Beside {
     /// Adds `diff` copies of a value that has a code.
     #[inline]
     pub(super) fn add_code(&mut self, group: u32, code: i128, diff: i64, slots: &mut [i128]) {
+        // Copies that came and went within a chunk: a value that was never there must not become known.
+        if diff == 0 {
+            return;
+        }
         match self {
             // Truncation keeps different codes of 64 bits different.
             Beside::NarrowSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code as u64, diff)),
@@ -124,6 +128,9 @@ impl Beside {
 
     /// Adds `diff` copies of a value without a code.
     pub(super) fn add_bytes(&mut self, group: u32, bytes: &[u8], diff: i64, slots: &mut [i128]) {
+        if diff == 0 {
+            return;
+        }
         match self {
             Beside::ByteSet { slot, set } => {
                 let (set, dictionary) = &mut **set;
