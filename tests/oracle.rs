@@ -109,7 +109,9 @@ fn check(workers: usize) {
     for seed in seeds(workers) {
         let case = Case::new(seed);
         match run(&case, &case.history, &mut driver, &batch) {
-            Outcome::Refused(text, error) => summary.refuse(format!("{:?}: {}", error.kind, shorten(&error.message)), &text),
+            Outcome::Refused(text, error) => {
+                summary.refuse(format!("{:?}: {}", error.kind, shorten(&error.message)), &text)
+            }
             Outcome::Unusable(unusable) => {
                 summary.unusable += 1;
                 if std::env::var_os("HEADWATER_ORACLE_VERBOSE").is_some() {
