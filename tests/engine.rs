@@ -3,10 +3,14 @@
 pub(crate) mod driver;
 pub(crate) mod rows;
 
+mod alone;
 mod check;
+mod dropping;
+mod idle;
 mod operators;
 mod plans;
 mod reference;
+mod scaling;
 mod seam;
 mod sharing;
 mod world;

@@ -3,7 +3,7 @@
 //!
 //! `HEADWATER_ORACLE_CASES` sets the number of cases, `HEADWATER_ORACLE_SEED` runs one case alone on all worker counts.
 
-mod batch;
+pub(crate) mod batch;
 mod bites;
 mod case;
 mod delivery;
@@ -18,6 +18,7 @@ mod tables;
 mod types;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, Once};
 use std::time::Instant;
 
 use batch::Batch;
@@ -93,6 +94,22 @@ impl Summary {
     }
 }
 
+/// The cases that run right now, by number of workers: a worker that panics takes the process with it.
+static RUNNING: Mutex<BTreeMap<usize, u64>> = Mutex::new(BTreeMap::new());
+
+/// Notes which case runs, to be printed when anything panics.
+fn note_running(workers: usize, seed: u64) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            eprintln!("cases that run, seed by workers: {:?}", RUNNING.lock());
+            before(panic);
+        }));
+    });
+    RUNNING.lock().expect("nobody panics while it notes a seed").insert(workers, seed);
+}
+
 /// Runs `work` with a stack that unoptimised planning of nested queries fits on.
 fn on_large_stack(work: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(work).expect("a thread starts");
@@ -107,6 +124,7 @@ fn check(workers: usize) {
     let mut driver = Driver::start(workers);
     let mut summary = Summary::default();
     for seed in seeds(workers) {
+        note_running(workers, seed);
         let case = Case::new(seed);
         match run(&case, &case.history, &mut driver, &batch) {
             Outcome::Refused(text, error) => {

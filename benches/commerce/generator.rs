@@ -11,11 +11,11 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 /// Different customers.
-pub const CUSTOMERS: usize = 1_000_000;
+pub(crate) const CUSTOMERS: usize = 1_000_000;
 /// Different products.
-pub const PRODUCTS: usize = 20_000;
+pub(crate) const PRODUCTS: usize = 20_000;
 /// Categories that products fall into.
-pub const CATEGORIES: usize = 40;
+pub(crate) const CATEGORIES: usize = 40;
 /// The first event time, in microseconds since 1970: 1 January 2026.
 const START_US: i64 = 1_767_225_600_000_000;
 
@@ -116,17 +116,17 @@ static PRODUCTS_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 /// The columns of a transaction.
-pub fn transactions_schema() -> SchemaRef {
+pub(crate) fn transactions_schema() -> SchemaRef {
     Arc::clone(&TRANSACTIONS)
 }
 
 /// The columns of a product.
-pub fn products_schema() -> SchemaRef {
+pub(crate) fn products_schema() -> SchemaRef {
     Arc::clone(&PRODUCTS_SCHEMA)
 }
 
 /// All products.
-pub fn products() -> RecordBatch {
+pub(crate) fn products() -> RecordBatch {
     let mut id = Int64Builder::new();
     let mut category = StringBuilder::new();
     for product in 0..PRODUCTS {
@@ -138,7 +138,7 @@ pub fn products() -> RecordBatch {
 }
 
 /// Makes transactions batch by batch.
-pub struct Generator {
+pub(crate) struct Generator {
     random: Random,
     customers: Zipf,
     products: Zipf,
@@ -154,7 +154,7 @@ pub struct Generator {
 
 impl Generator {
     /// A generator whose rows depend on `seed` alone.
-    pub fn new(seed: u64) -> Generator {
+    pub(crate) fn new(seed: u64) -> Generator {
         Generator {
             random: Random(seed),
             customers: Zipf::new(CUSTOMERS, 1.05),
@@ -184,7 +184,7 @@ impl Generator {
     }
 
     /// The next `rows` transactions.
-    pub fn batch(&mut self, rows: usize) -> RecordBatch {
+    pub(crate) fn batch(&mut self, rows: usize) -> RecordBatch {
         let int = || Int64Builder::with_capacity(rows);
         let (mut transaction, mut order, mut customer, mut product) = (int(), int(), int(), int());
         let (mut card, mut device) = (int(), int());

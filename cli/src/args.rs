@@ -83,8 +83,9 @@ impl Command {
 /// Arguments of `serve` and `config`.
 #[derive(Debug, Default, Args)]
 #[command(after_help = "\
-A value comes from the first of: the flag, the environment variable HEADWATER__SECTION__KEY, the configuration file,
-the default. `headwater config` prints all keys, their values and where each came from.
+A value comes from the first of: the flag, the environment variable
+HEADWATER__SECTION__KEY, the configuration file, the default.
+`headwater config` prints all keys, their values and where each came from.
 
 Examples:
   headwater serve --data-dir data
@@ -122,8 +123,9 @@ pub(crate) struct ServeArgs {
 /// Arguments of `deploy`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-All statements of all files are checked before the first is applied, in the order given. The same statement again
-changes nothing; another definition under the same name is refused.
+All statements of all files are checked before the first is applied, in the
+order given. The same statement again changes nothing; another definition
+under the same name is refused.
 
 Examples:
   headwater deploy sources.sql views.sql
@@ -186,7 +188,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  headwater query 'SELECT country, revenue FROM revenue_by_country ORDER BY revenue DESC LIMIT 5'
+  headwater query 'SELECT * FROM revenue_by_country ORDER BY 2 DESC LIMIT 5'
   headwater query -o csv -f report.sql > report.csv
   headwater query --at 1764140400000 'SELECT * FROM revenue_by_country'
   echo 'SELECT 1' | headwater query -")]
@@ -205,13 +207,17 @@ pub(crate) struct QueryArgs {
 /// Arguments of `subscribe`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The rows of the views at one time come first, then every change: a row that came has a positive diff, one that went a
-negative. Several views change at the same times. `NAME$errors` are the errors of NAME.
+The rows of the views at one time come first, then every change: a row that
+came has a positive diff, one that went a negative. Several views change at the
+same times. `NAME$errors` are the errors of the view NAME.
 
 Forms:
   table  + and - lines
-  csv    time,diff[,view],columns...; with --progress a row with only the time says that all before it was printed
-  json   {\"time\":...,\"diff\":...,[\"view\":...,]\"row\":{...}} and with --progress {\"progress\":...,\"errors\":...}
+  csv    time,diff,columns... (several views: time,diff,view,columns...)
+  json   {\"time\":...,\"diff\":...,\"view\":...,\"row\":{...}}, view only with several
+
+With --progress there are marks that all before a time was printed: in csv a
+row with only the time, in json {\"progress\":...,\"errors\":...}.
 
 Examples:
   headwater subscribe revenue_by_country

@@ -1,5 +1,7 @@
 //! The plan of one dataflow: a list of nodes in dependency order, every choice made, so that rendering is a plain walk.
 
+mod join_reduce;
+
 use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::expr::ScalarExpr;
@@ -79,6 +81,21 @@ pub enum Op {
         /// Whether the input never retracts, as far as the plan can tell.
         append_only: bool,
     },
+    /// A [`Op::Reduce`] over an inner [`Op::Join`], aggregated below the join: facts are added up per key and group
+    /// before they meet their partners, so that what passes through the join is one sum a group and not one row a fact.
+    /// One row per group: the groups in the order of `order`, then the aggregates. Never without groups.
+    JoinReduce {
+        /// The input that is aggregated.
+        facts: JoinedSide,
+        /// The input that is looked up.
+        partners: JoinedSide,
+        /// Whether NULL keys are equal; otherwise they never join.
+        null_equals_null: bool,
+        /// Additive aggregates over the facts: see [`Aggregate::additive`].
+        aggregates: Vec<Aggregate>,
+        /// The output's group columns: indices into the facts' groups followed by the partners' groups.
+        order: Vec<usize>,
+    },
     /// Every different row once.
     Distinct {
         /// The input.
@@ -89,6 +106,17 @@ pub enum Op {
         /// The inputs; their schemas have the same types.
         inputs: Vec<NodeId>,
     },
+}
+
+/// One input of an [`Op::JoinReduce`].
+#[derive(Clone, Debug)]
+pub struct JoinedSide {
+    /// The input.
+    pub input: NodeId,
+    /// The keys over the input's columns; as many and of the same types on both sides.
+    pub keys: Vec<ScalarExpr>,
+    /// What is grouped by, over the input's columns.
+    pub groups: Vec<ScalarExpr>,
 }
 
 /// What a join lets out.
@@ -118,6 +146,15 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
+    /// Whether the aggregate over n copies of a row is n times that over one copy: then it can be computed below a join.
+    pub fn additive(&self) -> bool {
+        match self.func {
+            AggregateFunc::Count => !self.distinct,
+            AggregateFunc::Sum | AggregateFunc::Avg => !self.distinct && !self.data_type.is_floating(),
+            AggregateFunc::Min | AggregateFunc::Max => false,
+        }
+    }
+
     /// Whether the engine can maintain this aggregate; if not, what about it is not supported. Lowering asks before it
     /// puts an aggregate into a plan.
     ///
@@ -163,11 +200,43 @@ pub enum AggregateFunc {
     Max,
 }
 
+impl Op {
+    /// The nodes that the operator reads.
+    pub fn inputs(&self) -> Vec<NodeId> {
+        match self {
+            Op::Constant { .. } | Op::Get { .. } => Vec::new(),
+            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => vec![*input],
+            Op::Join { left, right, .. } => vec![*left, *right],
+            Op::JoinReduce { facts, partners, .. } => vec![facts.input, partners.input],
+            Op::Union { inputs } => inputs.clone(),
+        }
+    }
+
+    /// The operator over other nodes: `rename` gives the new id of each input.
+    pub fn with_inputs(mut self, rename: impl Fn(NodeId) -> NodeId) -> Op {
+        match &mut self {
+            Op::Constant { .. } | Op::Get { .. } => {}
+            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => *input = rename(*input),
+            Op::Join { left, right, .. } => (*left, *right) = (rename(*left), rename(*right)),
+            Op::JoinReduce { facts, partners, .. } => {
+                (facts.input, partners.input) = (rename(facts.input), rename(partners.input));
+            }
+            Op::Union { inputs } => inputs.iter_mut().for_each(|input| *input = rename(*input)),
+        }
+        self
+    }
+}
+
 impl Plan {
     /// Appends a node and returns its id.
     pub fn push(&mut self, op: Op, schema: SchemaRef) -> NodeId {
         self.nodes.push(Node { op, schema });
         NodeId(self.nodes.len() - 1)
+    }
+
+    /// Makes the choices that need no more than the plan itself: aggregates below joins where that gives the same answer.
+    pub fn optimize(&mut self) {
+        join_reduce::aggregate_below_joins(self);
     }
 
     /// The node `id`. Panics if there is none.

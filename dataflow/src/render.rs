@@ -80,6 +80,15 @@ fn render_plan<'scope>(
             Op::Reduce { input: id, keys, aggregates, append_only } => {
                 reduce::reduce(input(id), keys, aggregates, *append_only, schema, context)
             }
+            Op::JoinReduce { facts, partners, null_equals_null, aggregates, order } => reduce::join_reduce(
+                (input(&facts.input), facts),
+                (input(&partners.input), partners),
+                *null_equals_null,
+                aggregates,
+                order,
+                schema,
+                context,
+            ),
             Op::Distinct { input: id } => reduce::distinct(input(id), schema, context),
             Op::Union { inputs } => mfp::relabel(scope.concatenate(inputs.iter().map(input)), schema),
         };

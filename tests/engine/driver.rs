@@ -92,6 +92,8 @@ pub(crate) struct Driver {
     next_peek: u64,
     exports: BTreeMap<ObjectId, Export>,
     peeks: BTreeMap<u64, Vec<Option<Rows>>>,
+    /// Only the times of batches are looked at.
+    unread: bool,
     /// Broken promises of the protocol.
     pub(crate) violations: Vec<String>,
 }
@@ -109,6 +111,7 @@ impl Driver {
             next_peek: 1,
             exports: BTreeMap::new(),
             peeks: BTreeMap::new(),
+            unread: false,
             violations: Vec::new(),
         }
     }
@@ -204,6 +207,14 @@ impl Driver {
         })
     }
 
+    /// Waits until every time before `upper` is closed on every worker, without a look at what changed.
+    pub(crate) fn wait_upper_unread(&mut self, object: ObjectId, upper: Timestamp) -> Result<(), Stalled> {
+        self.unread = true;
+        let waited = self.wait_upper(object, upper);
+        self.unread = false;
+        waited
+    }
+
     /// Reads a collection at one closed time.
     pub(crate) fn peek(&mut self, collection: CollectionId, at: Timestamp) -> Result<Rows, Stalled> {
         let peek = self.next_peek;
@@ -219,23 +230,23 @@ impl Driver {
         Ok(rows)
     }
 
-    /// Closes the sink of `object` and waits until every worker has.
-    pub(crate) fn close(&mut self, object: ObjectId) -> Result<(), Stalled> {
-        self.send(Command::CloseSink { object });
-        self.wait_closed(object)
-    }
-
     /// Waits until every worker has closed the sink of `object`.
     pub(crate) fn wait_closed(&mut self, object: ObjectId) -> Result<(), Stalled> {
         self.until("the close of a sink", |driver| driver.exports[&object].closed.iter().all(|closed| *closed))
     }
 
-    /// Releases `object`, waits until every worker has, and forgets what it exported.
-    pub(crate) fn release(&mut self, object: ObjectId) -> Result<(), Stalled> {
-        self.send(Command::Release { object });
+    /// Waits until every worker has released `object`, and forgets what it exported.
+    pub(crate) fn wait_released(&mut self, object: ObjectId) -> Result<(), Stalled> {
         self.until("a release", |driver| driver.exports[&object].released.iter().all(|released| *released))?;
         self.exports.remove(&object);
         Ok(())
+    }
+
+    /// Forgets the changes that `object` has exported so far.
+    pub(crate) fn forget(&mut self, object: ObjectId) {
+        if let Some(export) = self.exports.get_mut(&object) {
+            export.changes.clear();
+        }
     }
 
     /// Drops dataflows in two phases; importers stand before what they import.
@@ -247,7 +258,10 @@ impl Driver {
             self.wait_closed(*object)?;
         }
         for object in objects {
-            self.release(*object)?;
+            self.send(Command::Release { object: *object });
+        }
+        for object in objects {
+            self.wait_released(*object)?;
         }
         Ok(())
     }
@@ -268,6 +282,7 @@ impl Driver {
     fn take(&mut self, response: Response) {
         match response {
             Response::Batch { object, worker, lower, upper, rows, errors } => {
+                let (rows, errors) = if self.unread { (Vec::new(), Vec::new()) } else { (rows, errors) };
                 self.take_batch(object, worker, (lower, upper), &rows, &errors);
             }
             Response::Peeked { peek, worker, rows } => {

@@ -49,7 +49,13 @@ pub(crate) struct Logged {
 
 /// All that has happened, times ascending. Clones share what they hold.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Vec<Arc<Logged>>);
+pub(crate) struct Log {
+    /// The rows before the first of `changes`, per table.
+    base: Vec<Rows>,
+    /// How many changes are in `base`.
+    forgotten: usize,
+    changes: Vec<Arc<Logged>>,
+}
 
 /// A port that is being fed.
 struct Lane {
@@ -101,7 +107,7 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             now: 100,
             tables: shapes.iter().map(table).collect(),
-            log: Log::default(),
+            log: Log { base: vec![Rows::new(); shapes.len()], ..Log::default() },
             lanes: Vec::new(),
             lanes_made: 0,
             overflows: 0,
@@ -122,7 +128,7 @@ impl World {
             Arc::new(Tick { time: self.now, delta })
         };
         let ticks: Vec<Arc<Tick>> = self.tables.iter().zip(&updates).map(tick).collect();
-        let index = self.log.0.len();
+        let index = self.log.forgotten + self.log.changes.len();
         self.lanes.retain_mut(|lane| match lane.feed.push(&ticks[lane.table]) {
             Ok(()) => true,
             Err(PushError::Closed) => false,
@@ -134,7 +140,7 @@ impl World {
                 true
             }
         });
-        self.log.0.push(Arc::new(Logged { time: self.now, updates, ticks }));
+        self.log.changes.push(Arc::new(Logged { time: self.now, updates, ticks }));
     }
 
     fn change(&mut self, table: usize) -> Vec<(Row, Diff)> {
@@ -193,7 +199,7 @@ impl World {
         match lane.refused.take() {
             Some(first) => {
                 lane.feed.reopen();
-                self.log.0[first..].iter().map(|logged| logged.ticks[lane.table].clone()).collect()
+                self.log.changes[first - self.log.forgotten..].iter().map(|logged| logged.ticks[lane.table].clone()).collect()
             }
             None => {
                 lane.feed.follow();
@@ -206,13 +212,26 @@ impl World {
 impl Log {
     /// The times, ascending.
     pub(crate) fn times(&self) -> Vec<Timestamp> {
-        self.0.iter().map(|logged| logged.time).collect()
+        self.changes.iter().map(|logged| logged.time).collect()
+    }
+
+    /// Keeps the last `kept` changes only: states before them cannot be told any more.
+    pub(crate) fn forget(&mut self, kept: usize) {
+        let count = self.changes.len().saturating_sub(kept);
+        for logged in self.changes.drain(..count) {
+            for (rows, updates) in self.base.iter_mut().zip(&logged.updates) {
+                for (row, diff) in updates {
+                    add(rows, row.clone(), *diff);
+                }
+            }
+        }
+        self.forgotten += count;
     }
 
     /// Every table's rows at each of `times`, which ascend.
     pub(crate) fn states(&self, times: &[Timestamp]) -> BTreeMap<Timestamp, Vec<Rows>> {
-        let mut state = vec![Rows::new(); self.0.first().map_or(0, |logged| logged.updates.len())];
-        let mut log = self.0.iter().peekable();
+        let mut state = self.base.clone();
+        let mut log = self.changes.iter().peekable();
         let mut states = BTreeMap::new();
         for time in times {
             while let Some(logged) = log.next_if(|logged| logged.time <= *time) {
@@ -232,10 +251,11 @@ impl Seam {
     /// Feeds what the log holds: everything up to `as_of` as a snapshot in slices, the rest tick by tick, until the ports
     /// follow. `enter` is the critical section.
     pub(crate) fn replay(&self, schema: &SchemaRef, slice: usize, enter: &mut dyn FnMut(&mut dyn FnMut(&mut World))) {
-        let (before, after): (Vec<_>, Vec<_>) = self.log.0.iter().partition(|logged| logged.time <= self.as_of);
+        let (before, after): (Vec<_>, Vec<_>) = self.log.changes.iter().partition(|logged| logged.time <= self.as_of);
         for behind in &self.feeds {
-            let updates: Vec<(Row, Diff)> =
-                before.iter().flat_map(|logged| logged.updates[behind.table].iter().cloned()).collect();
+            let base = self.log.base[behind.table].clone().into_iter();
+            let news = before.iter().flat_map(|logged| logged.updates[behind.table].iter().cloned());
+            let updates: Vec<(Row, Diff)> = base.chain(news).collect();
             let mut items: Vec<PortItem> = updates
                 .chunks(slice.max(1))
                 .map(|slice| PortItem::Snapshot(Arc::new(delta_of(schema, slice))))

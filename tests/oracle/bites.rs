@@ -9,6 +9,7 @@ use super::batch::Batch;
 use super::case::Case;
 use super::history::History;
 use super::on_large_stack;
+use super::report::describe;
 use super::run::{Outcome, run};
 use crate::engine::driver::Driver;
 
@@ -83,7 +84,7 @@ fn found_out(fault: Fault, wanted: usize) -> usize {
             Outcome::Refused(..) | Outcome::Unusable(_) => continue,
             Outcome::Right(_) => {}
             Outcome::Wrong(_) => found += 1,
-            Outcome::Stalled(stalled) => panic!("{stalled}"),
+            Outcome::Stalled(stalled) => panic!("{}", describe(&case, 2, &stalled.to_string())),
         }
         run_cases += 1;
         if run_cases == wanted {

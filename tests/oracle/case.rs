@@ -203,7 +203,8 @@ fn probed(queries: &mut Queries<'_>) -> Check {
         0 if flat && !queries_inlined(&core) => {
             let risky = match Class::of(first.sql_type) {
                 Class::Boolean => first.node,
-                _ => Node::new(Kind::Boolean, "{} IS NOT NULL", [first.node]),
+                // Not IS NOT NULL: for what cannot be NULL that is true without a look at the value.
+                _ => Node::new(Kind::Boolean, "CAST({} AS TEXT) <> 'none'", [first.node]),
             };
             let top = Node::new(Kind::Query, "SELECT {} AS c0 FROM core WHERE {}", [kept.node, risky]);
             Check::Probe { core, probe: top.clone(), top }

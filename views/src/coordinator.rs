@@ -142,7 +142,6 @@ impl Coordinator {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
-                biased;
                 _ = &mut stop => Event::Stop,
                 Some(acknowledged) = self.parts.acknowledged.recv() => Event::Acknowledged(acknowledged),
                 Some(answer) = self.answers.1.recv() => Event::Answered(answer),

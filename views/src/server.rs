@@ -30,6 +30,8 @@ use crate::{http, service};
 const REQUESTS_MAX: usize = 256;
 /// Messages of workers that wait for the hub; then the workers wait.
 const RESPONSES_MAX: usize = 8_192;
+/// Planning walks nested expressions recursively.
+const COORDINATOR_STACK_BYTES: usize = 16 << 20;
 /// How long open connections are waited for when the server stops.
 const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -293,7 +295,8 @@ fn start_coordinator(
     let coordinator = Coordinator::recover(parts, changes)?;
     ingest.start();
     let run = move || runtime.block_on(coordinator.run(requests, stop));
-    Ok(std::thread::Builder::new().name("coordinator".to_owned()).spawn(run)?)
+    let thread = std::thread::Builder::new().name("coordinator".to_owned()).stack_size(COORDINATOR_STACK_BYTES);
+    Ok(thread.spawn(run)?)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {

@@ -11,6 +11,8 @@ mod read;
 mod refusal;
 mod rows;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::time::Duration;
@@ -33,7 +35,7 @@ use crate::control::Control;
 /// Streams that one connection may have open at once.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// How long calls in flight may take to end once the server stops.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(4);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
@@ -49,7 +51,7 @@ pub enum ServiceError {
 }
 
 /// Serves gRPC on `listener` until `shutdown` resolves, then drains: subscriptions get their closing message, other calls
-/// may finish within ten seconds. The health service says SERVING while `ready` is true.
+/// may finish within four seconds. The health service says SERVING while `ready` is true.
 ///
 /// There is no authentication: who can reach the listener can do everything.
 pub async fn serve(

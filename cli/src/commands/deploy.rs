@@ -1,11 +1,11 @@
 //! `headwater deploy`: checks and applies statements, and waits until the views have caught up.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use headwater_proto::client::Client;
@@ -143,6 +143,7 @@ fn action(action: StatementAction, dry_run: bool) -> &'static str {
 
 /// Waits until all objects are serving; fails if one fails or the time is over.
 async fn wait(client: &Client, names: Vec<String>, limit: Option<Duration>) -> Result<(), Failure> {
+    let begun = Instant::now();
     let mut last = Vec::new();
     let watched = Box::pin(watch(client, names, &mut last));
     match limit {
@@ -157,6 +158,8 @@ async fn wait(client: &Client, names: Vec<String>, limit: Option<Duration>) -> R
     }
     let failed: Vec<&Object> = last.iter().filter(|object| object.phase() == ObjectPhase::Failed).collect();
     if failed.is_empty() {
+        // If the standard error is gone, the exit code still tells.
+        let _ = writeln!(stderr(), "caught up after {:.1} s", begun.elapsed().as_secs_f64());
         return Ok(());
     }
     let names: Vec<String> = failed.iter().map(|object| format!("{} failed: {}", object.name, object.reason)).collect();

@@ -70,7 +70,8 @@ impl Bars {
                 continue;
             }
             let bar = self.bars.entry(object.name.clone()).or_insert_with(|| {
-                let bar = self.all.add(ProgressBar::new(STEPS)).with_prefix(object.name.clone());
+                let bar = ProgressBar::new(STEPS).with_prefix(object.name.clone()).with_style(style(false));
+                let bar = self.all.add(bar.with_message(objects::phase(object.phase())));
                 bar.enable_steady_tick(Duration::from_millis(100));
                 bar
             });
@@ -110,7 +111,10 @@ impl Lines {
         for object in report {
             let rounded = object.ratio.map(|ratio| (ratio * 10.0).floor() / 10.0);
             let text = objects::state(&Object { ratio: rounded, ..object.clone() });
-            if self.printed.get(&object.name) != Some(&text) {
+            let last = self.printed.get(&object.name);
+            // What has served all along is no news.
+            let silent = last.is_none() && object.phase() == ObjectPhase::Serving;
+            if !silent && last != Some(&text) {
                 lines.push(format!("{}: {text}", object.name));
                 self.printed.insert(object.name.clone(), text);
             }
@@ -139,6 +143,8 @@ mod tests {
         assert!(report(ObjectPhase::CatchingUp, Some(0.19)).is_empty());
         assert_eq!(report(ObjectPhase::CatchingUp, Some(0.2)), ["v: catching up 20 %"]);
         assert_eq!(report(ObjectPhase::Serving, None), ["v: serving"]);
+        let served = Object { name: "w".to_owned(), phase: ObjectPhase::Serving.into(), ..Object::default() };
+        assert!(lines.changed(&[served]).is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
@@ -110,14 +111,15 @@ fn origin(metadata: &Metadata) -> String {
 }
 
 fn refuse(error: &figment::Error) -> Failure {
-    let mut message = error.kind.to_string();
-    if !error.path.is_empty() {
-        message = format!("{}: {message}", error.path.join("."));
+    let key = error.path.join(".");
+    let place = error.metadata.as_ref().map(|metadata| format!(", set in {}", origin(metadata))).unwrap_or_default();
+    match &error.kind {
+        Kind::UnknownField(_, known) => Failure::with_hint(
+            format!("there is no key {key}{place}"),
+            format!("the keys there are {}", known.join(", ")),
+        ),
+        kind => Failure::with_hint(format!("{key}: {kind}{place}"), "`headwater serve --help` explains the values"),
     }
-    if let Some(metadata) = &error.metadata {
-        message = format!("{message}, in {}", origin(metadata));
-    }
-    Failure::with_hint(message, "`headwater config` prints all keys")
 }
 
 /// `HEADWATER__SECTION__KEY`; other variables are not ours.
@@ -194,9 +196,9 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_their_origin() {
         let error = load("[server]\nport = 1\n", &[], ServeArgs::default()).err().unwrap();
-        assert!(error.contains("port") && error.contains(DEFAULT_FILE), "{error}");
+        assert!(error.contains("server.port") && error.contains(DEFAULT_FILE), "{error}");
         let error = load("", &[("HEADWATER__ENGINE__WORKER", "1")], ServeArgs::default()).err().unwrap();
-        assert!(error.contains("`worker`") && error.contains("HEADWATER__ENGINE__WORKER"), "{error}");
+        assert!(error.contains("no key engine.worker,") && error.contains("HEADWATER__ENGINE__WORKER"), "{error}");
         assert!(load("[nonsense]\n", &[], ServeArgs::default()).is_err());
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Changes<W> {
     views: Vec<View>,
     /// Whether progress marks are printed.
     progress: bool,
+    /// The last mark that was printed. The server repeats a mark as a sign of life.
+    marked: Option<i64>,
     /// The view whose header was printed last.
     shown: Option<usize>,
 }
@@ -63,7 +65,7 @@ impl<W: Write> Changes<W> {
             View { name: name.clone(), pages: Pages::new(headings), columns: schema.fields().len() }
         };
         let views = std::iter::zip(names, schemas).map(view).collect();
-        Ok(Changes { out, format, views, progress, shown: None })
+        Ok(Changes { out, format, views, progress, marked: None, shown: None })
     }
 
     /// Prints the changes of one view at a time. `diffs` has one number a row.
@@ -130,9 +132,10 @@ impl<W: Write> Changes<W> {
 
     /// Prints that everything before `upper` was printed, if marks are wanted.
     pub(crate) fn progress(&mut self, upper: i64, errors: u64) -> io::Result<()> {
-        if !self.progress {
+        if !self.progress || self.marked >= Some(upper) {
             return Ok(());
         }
+        self.marked = Some(upper);
         match self.format {
             OutputFormat::Csv => {
                 let columns = self.views.first().map_or(0, |view| view.columns);
@@ -177,6 +180,7 @@ mod tests {
         let mut out = Vec::new();
         let mut changes = Changes::start(&mut out, format, &names, &schemas, true).unwrap();
         changes.changes(10, 0, &rows(), &[1, -2]).unwrap();
+        changes.progress(11, 3).unwrap();
         changes.progress(11, 3).unwrap();
         changes.flush().unwrap();
         String::from_utf8(out).unwrap()

@@ -6,6 +6,7 @@
 
 mod answer;
 mod groups;
+mod join;
 mod layout;
 mod partial;
 mod values;
@@ -22,6 +23,7 @@ use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::Aggregate;
 use crate::repr::{Chunk, Timestamp, hash_bytes, owner};
 use groups::Groups;
+pub(super) use join::join_reduce;
 use layout::Layout;
 use partial::{PartialGroups, Preaggregator};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_dataflow::repr::{ObjectId, Timestamp};
 
-use super::plan::{Step, Work, plan_again, plan_scripts};
+use super::plan::{Step, Work, guarded, plan_again, plan_scripts};
 use super::{Change, Coordinator, Parts};
 use crate::catalog::store::{self, StoreError};
 use crate::catalog::{Definition, Object};
@@ -84,12 +84,8 @@ impl Coordinator {
         coordinator.catalog = crate::catalog::Catalog::default();
         let as_of = coordinator.recovered_bound.saturating_sub(coordinator.parts.history_ms);
         for (id, (name, kind, sql)) in alive {
-            let object = plan_again(&coordinator.catalog, id, &sql).map_err(|error| RecoveryError::Statement {
-                id,
-                name: name.clone(),
-                kind,
-                error,
-            })?;
+            let object = guarded(|| plan_again(&coordinator.catalog, id, &sql))
+                .map_err(|error| RecoveryError::Statement { id, name: name.clone(), kind, error })?;
             coordinator.bring_to_life(&object, Some(as_of)).map_err(|error| RecoveryError::Object {
                 name,
                 kind,

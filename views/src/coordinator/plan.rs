@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headwater_connectors::source::{self, SourceDescription, SourcePosition};
+use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::ObjectId;
 
 use crate::catalog::{Catalog, Definition, ERRORS_SUFFIX, Object};
@@ -65,9 +66,10 @@ pub(super) fn plan_scripts(catalog: &Catalog, scripts: &[Script], base_dir: &Pat
     let mut steps = Vec::new();
     for script in scripts {
         let refuse = |error: SqlError| ControlError::Sql { origin: script.origin.clone(), error };
-        for parsed in sql::parse(&script.text).map_err(refuse)? {
+        for parsed in guarded(|| sql::parse(&script.text)).map_err(refuse)? {
             let position = parsed.position;
-            let work = plan_statement(&scratch, parsed, base_dir).map_err(refuse)?;
+            let work =
+                guarded(|| plan_statement(&scratch, parsed, base_dir)).map_err(|e| refuse(placed(e, position)))?;
             match &work {
                 Work::Create(object) => scratch.insert(Arc::clone(object)),
                 Work::Drop(objects) => objects.iter().for_each(|object| drop(scratch.remove(object.id))),
@@ -97,6 +99,21 @@ pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<
             Err(SqlError::invalid("the statement creates nothing"))
         }
     }
+}
+
+/// Runs the planner. A panic in it, which is not our code for the most part, refuses the statement and nothing else.
+///
+/// # Errors
+/// What `plan` says, or the panic's message.
+pub(super) fn guarded<T>(plan: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+    caught(plan).unwrap_or_else(|panic| {
+        Err(SqlError::unsupported(format!("the planner cannot handle this statement: {panic}"))
+            .hint("write it differently; and please report it"))
+    })
+}
+
+fn placed(error: SqlError, position: Position) -> SqlError {
+    SqlError { position: error.position.or(Some(position)), ..error }
 }
 
 fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<Work, SqlError> {
@@ -260,7 +277,7 @@ pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Resul
     {
         return Ok(planned.explain.clone());
     }
-    sql::explain(target, catalog)
+    guarded(|| sql::explain(target, catalog))
 }
 
 /// The catalog, noting which names are looked up and found.

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::Coordinator;
 use super::deploy::edge_failed;
+use super::plan::guarded;
 use super::progress::hydration_ratio;
 use crate::control::{ControlError, QueryAnswer, Reply};
 use crate::hub::{MergeError, Peeked, consolidate, repeat};
@@ -91,7 +92,7 @@ impl Coordinator {
     }
 
     fn read(&mut self, sql: &str, at: Option<Timestamp>, place: Place, to: AnswerTo) {
-        match sql::plan_read(sql, &self.catalog) {
+        match guarded(|| sql::plan_read(sql, &self.catalog)) {
             Ok(planned) => {
                 let deadline = Instant::now() + self.parts.read_wait;
                 self.read_or_wait(WaitingRead { planned, at, deadline, place, to });
@@ -145,7 +146,11 @@ impl Coordinator {
             None if oldest <= newest => Readiness::Ready(newest),
             None => Readiness::NotYet("the views have no readable time in common yet: ask again shortly".to_owned()),
             Some(at) if at < oldest => Readiness::Never(ControlError::OutOfRange { at, side: "oldest", limit: oldest }),
-            Some(at) if at > newest => Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: newest }),
+            Some(at) if at > frontiers.bound => {
+                Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: frontiers.bound })
+            }
+            // The time is there; a view that is behind will reach it.
+            Some(at) if at > newest => Readiness::NotYet(format!("the views have not reached time {at} yet: ask again")),
             Some(at) => Readiness::Ready(at),
         }
     }

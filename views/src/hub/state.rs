@@ -81,6 +81,10 @@ pub(super) struct State {
     draining: Option<Draining>,
     /// When the workers were last allowed to forget something.
     compacted: Instant,
+    /// When idle subscribers were last looked after.
+    looked_after: Instant,
+    /// Something that [`Frontiers`] show has changed.
+    moved: bool,
     next_id: u64,
 }
 
@@ -97,6 +101,8 @@ impl State {
             subscriptions: BTreeMap::new(),
             draining: None,
             compacted: Instant::now(),
+            looked_after: Instant::now(),
+            moved: false,
             next_id: 0,
         }
     }
@@ -129,6 +135,7 @@ impl State {
     }
 
     fn obey(&mut self, command: HubCommand) {
+        self.moved = true;
         match command {
             HubCommand::Create { description, history_ms, schema } => {
                 let object = description.object;
@@ -142,6 +149,7 @@ impl State {
             HubCommand::Subscribe { collections, options, sender } => self.subscribe(&collections, &options, sender),
             HubCommand::SnapshotReady { subscription, member, result } => {
                 let Some(subscription) = self.subscriptions.get_mut(&subscription) else { return };
+                subscription.touched = true;
                 match result {
                     Ok(deltas) => subscription.members[member].snapshot = Snapshot::Ready(deltas),
                     Err(error) => subscription.close(&error.to_string()),
@@ -150,6 +158,7 @@ impl State {
             HubCommand::Room { subscription } => {
                 if let Some(subscription) = self.subscriptions.get_mut(&subscription) {
                     subscription.awaits_room = false;
+                    subscription.touched = true;
                 }
             }
             HubCommand::Drain { reason, done } => self.drain(reason, done),
@@ -162,7 +171,9 @@ impl State {
             Response::Batch { object, worker, lower, upper, rows, errors } => {
                 // What a worker sent before it closed the sink of a view that is being dropped is of no interest.
                 if let Some(view) = self.views.get_mut(&object) {
+                    let hydrated = view.hydrated();
                     view.receive(worker, (lower, upper), rows, errors);
+                    self.moved |= hydrated != view.hydrated();
                 }
             }
             Response::Peeked { peek, rows, .. } => self.peeked(peek, rows),
@@ -221,6 +232,7 @@ impl State {
         let mut counts = Vec::new();
         for (object, view) in &mut self.views {
             if let Some(closed) = view.advance(bound) {
+                self.moved = true;
                 pass_on(&mut self.subscriptions, *object, &closed);
                 counts.extend(view.start_counting());
             }
@@ -228,7 +240,16 @@ impl State {
         for (collection, at) in counts {
             self.peek(collection, at, Purpose::Count);
         }
-        // Whoever hears of a time can read at it.
+        // Whoever hears of a time can read at it: frontiers are published before subscribers are served.
+        if std::mem::take(&mut self.moved) || bound != self.exits.frontiers.borrow().bound {
+            self.publish(bound);
+        }
+        self.ask_for_snapshots();
+        self.serve();
+        self.allow_compaction();
+    }
+
+    fn publish(&self, bound: Timestamp) {
         let frontiers = Frontiers {
             bound,
             views: self.views.iter().map(|(object, view)| (*object, view.frontier())).collect(),
@@ -239,14 +260,11 @@ impl State {
             *known = frontiers;
             changed
         });
-        self.ask_for_snapshots();
-        self.serve();
-        self.allow_compaction();
     }
 
     fn ask_for_snapshots(&mut self) {
         let mut asked = Vec::new();
-        for (id, subscription) in &mut self.subscriptions {
+        for (id, subscription) in self.subscriptions.iter_mut().filter(|(_, subscription)| subscription.touched) {
             let at = subscription.at;
             for (index, member) in subscription.members.iter_mut().enumerate() {
                 let reached = self.views.get(&member.collection.object).is_some_and(|view| view.visible() > at);
@@ -283,19 +301,22 @@ impl State {
         }
     }
 
-    /// Lets every subscription send what it can.
+    /// Lets every subscription that something happened to send what it can; now and then all of them, so that idle ones
+    /// hear how far their views are, and those that nobody reads any more are noticed.
     fn serve(&mut self) {
-        let views = &self.views;
-        let exits = &self.exits;
+        let all = self.looked_after.elapsed() >= IDLE_EVERY;
+        if all {
+            self.looked_after = Instant::now();
+        }
+        let (views, exits) = (&self.views, &self.exits);
+        let before = self.subscriptions.len();
         self.subscriptions.retain(|id, subscription| {
-            let seen = subscription.members.iter().filter_map(|member| views.get(&member.collection.object));
-            let upper = seen.clone().map(View::visible).min().unwrap_or(0);
-            let mut errors: BTreeMap<ObjectId, u64> = BTreeMap::new();
-            for member in &subscription.members {
-                let object = member.collection.object;
-                errors.insert(object, views.get(&object).map_or(0, View::errors));
+            if !std::mem::take(&mut subscription.touched) && !all {
+                return true;
             }
-            match subscription.advance(upper, errors.values().sum()) {
+            let upper = subscription.objects.iter().map(|object| views.get(object).map_or(0, View::visible)).min();
+            let errors = subscription.objects.iter().filter_map(|object| views.get(object)).map(View::errors).sum();
+            match subscription.advance(upper.unwrap_or(0), errors) {
                 Delivery::Done => true,
                 Delivery::Blocked => {
                     if !std::mem::replace(&mut subscription.awaits_room, true) {
@@ -306,6 +327,7 @@ impl State {
                 Delivery::Over => false,
             }
         });
+        self.moved |= before != self.subscriptions.len();
     }
 
     fn close(&mut self, object: ObjectId, reason: &str) {
@@ -361,6 +383,7 @@ impl State {
             Purpose::Count => {
                 if let Some(view) = self.views.get_mut(&collection.object) {
                     view.count(answers.iter().map(total).sum());
+                    self.moved = true;
                 }
             }
             Purpose::Snapshot { subscription, member } => {
@@ -399,6 +422,8 @@ fn merge_shares(schema: &SchemaRef, shares: Vec<Delta>, alone: bool) -> Result<V
 
 fn pass_on(subscriptions: &mut BTreeMap<u64, Subscription>, object: ObjectId, closed: &Closed) {
     for subscription in subscriptions.values_mut().filter(|subscription| subscription.reads(object)) {
+        // Also where nothing changed: that the time has passed is news.
+        subscription.touched = true;
         for (time, changes) in closed {
             for (part, delta) in changes {
                 subscription.note(CollectionId { object, part: *part }, *time, delta);

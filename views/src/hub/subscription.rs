@@ -7,13 +7,13 @@
 //! `at` is chosen so that no change after it has been passed on before the subscription existed. While the queue of the
 //! subscriber is full nothing is made: changes stay pending, merged, and leave as one transition later.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use headwater_dataflow::repr::{CollectionId, Delta, Diffs, Timestamp};
+use headwater_dataflow::repr::{CollectionId, Delta, Diffs, ObjectId, Timestamp};
 use tokio::sync::mpsc;
 
 use super::merge::consolidate;
@@ -61,6 +61,10 @@ pub(super) enum Delivery {
 /// The hub's state of one subscriber.
 pub(super) struct Subscription {
     pub(super) members: Vec<Member>,
+    /// The views of the members, each once.
+    pub(super) objects: BTreeSet<ObjectId>,
+    /// Something happened since it was last served.
+    pub(super) touched: bool,
     /// The time of the snapshot.
     pub(super) at: Timestamp,
     /// Somebody waits for room in the queue and will tell.
@@ -92,6 +96,8 @@ impl Subscription {
             Member { collection, schema, snapshot, pending: VecDeque::new() }
         };
         Subscription {
+            objects: collections.iter().map(|(collection, _)| collection.object).collect(),
+            touched: true,
             members: collections.into_iter().map(member).collect(),
             at,
             awaits_room: false,
@@ -108,8 +114,8 @@ impl Subscription {
     }
 
     /// Whether one of its collections is of `object`.
-    pub(super) fn reads(&self, object: headwater_dataflow::repr::ObjectId) -> bool {
-        self.members.iter().any(|member| member.collection.object == object)
+    pub(super) fn reads(&self, object: ObjectId) -> bool {
+        self.objects.contains(&object)
     }
 
     /// The sending end of the subscriber's queue.
@@ -158,6 +164,7 @@ impl Subscription {
             return;
         }
         self.closing = true;
+        self.touched = true;
         self.pending_rows = 0;
         for member in &mut self.members {
             member.pending.clear();
@@ -274,7 +281,12 @@ impl Subscription {
         if let Err(error) = self.merge(upper) {
             self.close(&format!("cannot merge changes: {error}"));
         } else if self.pending_rows > PENDING_ROWS_MAX {
-            self.close("the subscriber is too slow: more than 1000000 changed rows wait for it; subscribe again");
+            self.close(match self.from {
+                Some(_) => "the subscriber is too slow: more than 1000000 changed rows wait for it; subscribe again",
+                None => {
+                    "the views are too far apart: one is ahead by more than 1000000 changed rows; subscribe again later"
+                }
+            });
         }
     }
 

@@ -153,6 +153,11 @@ impl View {
         self.errors += errors;
     }
 
+    /// Whether every worker holds the snapshot.
+    pub(super) fn hydrated(&self) -> bool {
+        self.upper().is_some()
+    }
+
     /// Whether the workers still know what was at `at`.
     pub(super) fn remembers(&self, at: Timestamp) -> bool {
         at >= self.allowed
@@ -173,7 +178,7 @@ impl View {
             as_of: self.as_of,
             since: self.since(),
             upper: self.visible,
-            hydrated: self.upper().is_some(),
+            hydrated: self.hydrated(),
             updates: self.updates,
             errors: self.errors(),
         }

@@ -32,8 +32,12 @@ pub(super) fn refuse(error: ControlError) -> Status {
             refusal::status(Code::FailedPrecondition, message, &detail)
         }
         ControlError::OutOfRange { at, side: _, limit } => {
-            let reason = if at < limit { ErrorReason::Compacted } else { ErrorReason::Future };
-            let detail = ErrorDetail { limit: Some(ms(limit)), ..detail(reason) };
+            let (reason, hint) = if at < limit {
+                (ErrorReason::Compacted, "older times are gone: engine.history says for how long they are kept")
+            } else {
+                (ErrorReason::Future, "leave the time out to read the newest")
+            };
+            let detail = ErrorDetail { limit: Some(ms(limit)), hint: hint.to_owned(), ..detail(reason) };
             refusal::status(Code::OutOfRange, message, &detail)
         }
         ControlError::NotReady { .. } => {

@@ -157,7 +157,14 @@ fn classify(root: &DataFusionError) -> SqlError {
                 let known: Vec<String> = valid_fields.iter().map(|column| column.flat_name()).collect();
                 if known.is_empty() { error } else { error.hint(format!("the columns are {}", known.join(", "))) }
             }
-            other => SqlError::invalid(tidy(&other.to_string())),
+            SchemaError::AmbiguousReference { field } if field.relation.is_none() => {
+                SqlError::invalid(format!("column \"{}\" is in several relations", field.name))
+                    .hint(format!("say which is meant: relation.{}", field.name))
+            }
+            SchemaError::AmbiguousReference { field } => two_columns(&field.name),
+            SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+                two_columns(name)
+            }
         },
         DataFusionError::SQL(inner, _) => from_parser(inner),
         DataFusionError::NotImplemented(message) => with_suggestion(SqlError::unsupported, message),
@@ -172,8 +179,18 @@ fn classify(root: &DataFusionError) -> SqlError {
     }
 }
 
-/// Splits the planner's "did you mean" from its message.
+/// A query with two columns of one name.
+pub(super) fn two_columns(name: &str) -> SqlError {
+    SqlError::invalid(format!("two columns have the name \"{name}\"")).hint("give one of them another name with AS")
+}
+
+/// Splits the planner's "did you mean" from its message, and says in our words what it says often.
 fn with_suggestion(make: fn(String) -> SqlError, message: &str) -> SqlError {
+    if message.contains("require unique expression names")
+        && let Some(name) = message.split('"').nth(1)
+    {
+        return two_columns(name.rsplit('.').next().unwrap_or(name));
+    }
     match message.split_once("Did you mean ") {
         Some((what, meant)) => make(tidy(what)).hint(format!("did you mean {}", meant.trim_end_matches(['?', '.']))),
         None => make(tidy(message)),

@@ -38,7 +38,7 @@ pub fn explain(target: &ExplainTarget, relations: &dyn Relations) -> Result<Stri
 pub fn explain_plan(plan: &Plan, names: &BTreeMap<CollectionId, String>) -> String {
     let mut uses = vec![0_usize; plan.nodes.len()];
     for node in &plan.nodes {
-        inputs(&node.op).iter().for_each(|input| uses[input.0] += 1);
+        node.op.inputs().iter().for_each(|input| uses[input.0] += 1);
     }
     let mut tree = Tree { plan, names, uses, shown: BTreeSet::new(), out: String::new() };
     tree.node(plan.output(), 0);
@@ -66,7 +66,7 @@ impl Tree<'_> {
         for detail in self.details(id) {
             self.line(depth + 2, &detail);
         }
-        for input in inputs(&self.plan.node(id).op) {
+        for input in self.plan.node(id).op.inputs() {
             self.node(input, depth + 1);
         }
     }
@@ -89,6 +89,7 @@ impl Tree<'_> {
                 (JoinKind::LeftSemi, _) => "Semi join (private table per side)".to_owned(),
             },
             Op::Reduce { .. } => "Reduce (private table)".to_owned(),
+            Op::JoinReduce { .. } => "Reduce, aggregated below the join (private tables)".to_owned(),
             Op::Distinct { .. } => "Distinct (private table)".to_owned(),
             Op::Union { .. } => "Union".to_owned(),
         }
@@ -135,18 +136,22 @@ impl Tree<'_> {
                     details.push(aggregate_text(aggregate, &columns, *append_only));
                 }
             }
+            Op::JoinReduce { facts, partners, null_equals_null, aggregates, .. } => {
+                let (fact_names, partner_names) = (names(facts.input), names(partners.input));
+                let equal = if *null_equals_null { "IS NOT DISTINCT FROM" } else { "=" };
+                let keys = facts.keys.iter().zip(&partners.keys).map(|(a, b)| {
+                    format!("{} {equal} {}", show(&a.expr, &fact_names), show(&b.expr, &partner_names))
+                });
+                details.push(format!("join: {}", keys.collect::<Vec<_>>().join(", ")));
+                details.push(format!("keys of the first input: {}", named_list(&facts.groups, &fact_names)));
+                details.push(format!("keys of the second input: {}", named_list(&partners.groups, &partner_names)));
+                for aggregate in aggregates {
+                    details.push(aggregate_text(aggregate, &fact_names, false));
+                }
+            }
             Op::Distinct { .. } | Op::Union { .. } => {}
         }
         details
-    }
-}
-
-fn inputs(op: &Op) -> Vec<NodeId> {
-    match op {
-        Op::Constant { .. } | Op::Get { .. } => Vec::new(),
-        Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => vec![*input],
-        Op::Join { left, right, .. } => vec![*left, *right],
-        Op::Union { inputs } => inputs.clone(),
     }
 }
 

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan, Proje
 use headwater_dataflow::plan::{NodeId, Plan};
 use headwater_dataflow::repr::CollectionId;
 
+use super::error::SqlError;
 use super::locate::Construct;
 use super::provider::CollectionSource;
 use nodes::Nodes;
@@ -45,12 +46,7 @@ pub(super) enum Refusal {
         hint: String,
     },
     /// The text says something wrong.
-    Invalid {
-        /// What.
-        message: String,
-        /// What to do.
-        hint: String,
-    },
+    Invalid(SqlError),
     /// The planner failed.
     Planner(DataFusionError),
 }

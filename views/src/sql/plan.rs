@@ -53,7 +53,8 @@ pub fn plan_view(query: &str, relations: &dyn Relations) -> Result<PlannedView, 
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {}).map_err(fail)?;
     check_analyzed(&plan).map_err(|refusal| refused(refusal, &text, &inlined))?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(fail)?;
-    let lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    let mut lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
+    lowered.plan.optimize();
     let names: BTreeMap<CollectionId, String> = lowered.collections.iter().cloned().collect();
     Ok(PlannedView {
         schema: lowered.plan.schema(),
@@ -137,9 +138,9 @@ fn check_analyzed(plan: &LogicalPlan) -> Result<(), Refusal> {
 fn refused(refusal: Refusal, text: &Text<'_>, inlined: &[(String, String)]) -> SqlError {
     let (construct, message, hint) = match refusal {
         Refusal::Planner(error) => return from_datafusion(&error, text),
-        Refusal::Invalid { message, hint } => {
-            let place = text.quoted_in(&message).unwrap_or(text.start());
-            return SqlError::invalid(message).at(place).hint(hint);
+        Refusal::Invalid(error) => {
+            let place = text.quoted_in(&error.message).unwrap_or(text.start());
+            return error.at(place);
         }
         Refusal::Unsupported { construct, message, hint } => (construct, message, hint),
     };
@@ -162,7 +163,12 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
         .filter_map(|node| match node.op {
             Op::Get { collection, .. } => Some(collection),
             Op::Constant { .. } => Some(ObjectId(0).rows()),
-            Op::Mfp { .. } | Op::Join { .. } | Op::Reduce { .. } | Op::Distinct { .. } | Op::Union { .. } => None,
+            Op::Mfp { .. }
+            | Op::Join { .. }
+            | Op::Reduce { .. }
+            | Op::JoinReduce { .. }
+            | Op::Distinct { .. }
+            | Op::Union { .. } => None,
         })
         .collect();
     imports.into_iter().collect()

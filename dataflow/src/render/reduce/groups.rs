@@ -10,7 +10,7 @@ use beside::Beside;
 mod beside;
 
 /// Slots of all groups: chunks that never move.
-struct SlotTable {
+pub(super) struct SlotTable {
     width: usize,
     chunks: Vec<Vec<i128>>,
 }
@@ -18,19 +18,23 @@ struct SlotTable {
 const CHUNK_GROUPS: usize = 1 << 10;
 
 impl SlotTable {
+    pub(super) fn new(width: usize) -> SlotTable {
+        SlotTable { width, chunks: Vec::new() }
+    }
+
     #[inline]
-    fn get(&self, group: u32) -> &[i128] {
+    pub(super) fn get(&self, group: u32) -> &[i128] {
         let at = (group as usize % CHUNK_GROUPS) * self.width;
         &self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
     }
 
     #[inline]
-    fn get_mut(&mut self, group: u32) -> &mut [i128] {
+    pub(super) fn get_mut(&mut self, group: u32) -> &mut [i128] {
         let at = (group as usize % CHUNK_GROUPS) * self.width;
         &mut self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
     }
 
-    fn grow_to(&mut self, groups: usize) {
+    pub(super) fn grow_to(&mut self, groups: usize) {
         while self.chunks.len() * CHUNK_GROUPS < groups {
             self.chunks.push(vec![0; CHUNK_GROUPS * self.width]);
         }
@@ -63,7 +67,7 @@ impl Groups {
         let beside = layout.aggregates.iter().filter_map(Beside::for_aggregate).collect();
         Groups {
             keys: KeyTable::default(),
-            slots: SlotTable { width: layout.slots, chunks: Vec::new() },
+            slots: SlotTable::new(layout.slots),
             marks: Chunked::default(),
             epoch: 1,
             touched: Vec::new(),

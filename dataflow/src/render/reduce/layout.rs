@@ -125,6 +125,11 @@ impl Layout {
         }
     }
 
+    /// The layout of what a join makes of partial answers of `below`: the same aggregates over other keys.
+    pub(super) fn above_join(below: &Layout, key_types: Vec<DataType>, schema: &SchemaRef) -> Layout {
+        Layout { exprs: Vec::new(), keys: key_types.len(), key_types, schema: schema.clone(), ..below.clone() }
+    }
+
     /// The place of an argument or filter among the evaluated columns; the same expression is evaluated once.
     fn column(&mut self, expr: &ScalarExpr) -> usize {
         let known = self.exprs[self.keys..].iter().position(|known| known.expr.eq(&expr.expr));

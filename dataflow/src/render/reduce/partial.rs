@@ -16,6 +16,9 @@ pub(super) struct PartialGroups {
     pub(super) time: Timestamp,
     pub(super) keys: RowBlock,
     pub(super) hashes: Vec<u64>,
+    /// Below a join: the join key of each group, which decides its worker, and its hash. Else empty.
+    pub(super) join_keys: RowBlock,
+    pub(super) join_hashes: Vec<u64>,
     /// Slots, group after group.
     pub(super) slots: Vec<i128>,
     /// Per aggregate that keeps more than slots: its values.
@@ -53,6 +56,8 @@ impl Values {
 pub(super) struct Preaggregator {
     layout: Layout,
     codec: RowCodec,
+    /// Below a join: how many of the keys, the first ones, are the join key, and their codec.
+    join: Option<(usize, RowCodec)>,
     /// (epoch, group) by hash.
     places: Vec<(u32, u32)>,
     epoch: u32,
@@ -68,7 +73,14 @@ type Routes = Vec<(usize, u32)>;
 impl Preaggregator {
     pub(super) fn new(layout: Layout) -> Preaggregator {
         let codec = RowCodec::new(&layout.key_types).unwrap_or_else(|error| panic!("{error}"));
-        Preaggregator { layout, codec, places: Vec::new(), epoch: 0, groups: Vec::new(), group_of_row: Vec::new() }
+        let (places, groups, group_of_row) = Default::default();
+        Preaggregator { layout, codec, join: None, places, epoch: 0, groups, group_of_row }
+    }
+
+    /// A preaggregator below a join: the first `join_keys` keys decide the worker.
+    pub(super) fn below_join(layout: Layout, join_keys: usize) -> Preaggregator {
+        let codec = RowCodec::new(&layout.key_types[..join_keys]).unwrap_or_else(|error| panic!("{error}"));
+        Preaggregator { join: Some((join_keys, codec)), ..Preaggregator::new(layout) }
     }
 
     /// The contributions of a chunk, one block a worker that gets any.
@@ -81,6 +93,10 @@ impl Preaggregator {
         rows: usize,
         peers: usize,
     ) -> Vec<PartialGroups> {
+        let join_keys = self
+            .join
+            .as_ref()
+            .map(|(count, codec)| codec.encode(&keys[..*count]).expect("keys have their planned types"));
         let keys = self.codec.encode(keys).expect("keys have their planned types");
         self.group(&keys, rows);
         let width = self.layout.slots;
@@ -94,7 +110,7 @@ impl Preaggregator {
             accumulate(aggregate, &column, &self.group_of_row, diffs, &mut slots, width);
             values.extend(gather(aggregate, &column, &self.group_of_row, diffs));
         }
-        self.route(time, &keys, &slots, values, peers)
+        self.route(time, &keys, join_keys.as_ref(), &slots, values, peers)
     }
 
     /// Finds each row's group. Runs of equal keys are recognised without hashing.
@@ -144,6 +160,7 @@ impl Preaggregator {
         &self,
         time: Timestamp,
         keys: &EncodedRows,
+        join_keys: Option<&EncodedRows>,
         slots: &[i128],
         values: Vec<Values>,
         peers: usize,
@@ -155,8 +172,13 @@ impl Preaggregator {
             .collect();
         let mut routes: Routes = Vec::with_capacity(self.groups.len());
         for (group, (hash, first)) in self.groups.iter().enumerate() {
-            let worker = owner(*hash, peers);
+            let join = join_keys.map(|keys| keys.get(*first as usize)).map(|key| (hash_bytes(key), key));
+            let worker = owner(join.map_or(*hash, |(hash, _)| hash), peers);
             let block = &mut blocks[worker];
+            if let Some((hash, key)) = join {
+                block.join_hashes.push(hash);
+                block.join_keys.push(key);
+            }
             routes.push((worker, block.hashes.len() as u32));
             block.hashes.push(*hash);
             block.keys.push(keys.get(*first as usize));

@@ -10,6 +10,7 @@ use headwater_dataflow::plan::{Aggregate, AggregateFunc};
 
 use super::{Flow, Lowering, Refusal, bind, contains};
 use crate::sql::locate::Construct;
+use crate::sql::session::types::sql_name;
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, grouping: &Grouping) -> Result<Flow, Refusal> {
@@ -93,27 +94,32 @@ impl Lowering<'_> {
         let [arg] = params.args.as_slice() else {
             return refuse(format!("{shown} of several values"), "count one value, or rows of a SELECT DISTINCT");
         };
-        let arg = self.argument(kind, arg, input, schema)?;
+        let counts_rows = kind == AggregateFunc::Count && !params.distinct;
+        let arg = self.argument(counts_rows, arg, input, schema)?;
         if let Some(arg) = &arg
             && let Err(hint) = check_argument(kind, &arg.data_type)
         {
-            return refuse(format!("{shown} of a value of type {}", arg.data_type), hint);
+            return refuse(format!("{shown} of a value of type {}", sql_name(&arg.data_type)), hint);
         }
         let filter = params.filter.as_deref().map(|filter| self.bind(filter, &input.schema, schema)).transpose()?;
         let distinct = params.distinct && kind == AggregateFunc::Count;
-        Ok(Aggregate { func: kind, arg, distinct, filter, name: name.to_owned(), data_type: data_type.clone() })
+        let aggregate = Aggregate { func: kind, arg, distinct, filter, name: name.to_owned(), data_type: data_type.clone() };
+        match aggregate.check() {
+            Ok(()) => Ok(aggregate),
+            Err(reason) => refuse(format!("{reason} in a view"), "cast the value, or aggregate it when reading"),
+        }
     }
 
-    /// The argument; `None` for a COUNT of a constant, which counts rows.
+    /// The argument; `None` for a COUNT of a constant, which counts rows (a COUNT(DISTINCT) of one does not).
     fn argument(
         &self,
-        kind: AggregateFunc,
+        counts_rows: bool,
         arg: &Expr,
         input: &Flow,
         schema: &SchemaRef,
     ) -> Result<Option<ScalarExpr>, Refusal> {
         let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
-        if kind == AggregateFunc::Count && constant {
+        if counts_rows && constant {
             Ok(None)
         } else {
             self.bind(arg, &input.schema, schema).map(Some)

@@ -80,14 +80,24 @@ impl Nodes {
 
     /// Projects with exactly the names and types of `project`, also where only a name changes.
     pub(super) fn project(&mut self, input: NodeId, project: Vec<ScalarExpr>) -> NodeId {
-        if let Op::Mfp { input: below, filters, project: columns } = &self.plan.node(input).op
-            && can_inline(columns, project.iter())
-        {
-            let project = project.iter().map(|expr| inline(expr, columns)).collect();
-            let (below, filters) = (*below, filters.clone());
-            return self.push_mfp(below, filters, project);
+        let node = self.plan.node(input);
+        let schema = Arc::new(Schema::new(project.iter().map(bind::field).collect::<Vec<_>>()));
+        let only_renames = is_identity(&project, node.schema.fields().len());
+        let append_only = self.append_only(input);
+        match node.op.clone() {
+            Op::Mfp { input: below, filters, project: columns } if can_inline(&columns, project.iter()) => {
+                let project = project.iter().map(|expr| inline(expr, &columns)).collect();
+                self.push_mfp(below, filters, project)
+            }
+            op @ Op::Get { .. } if only_renames => self.push(op, schema, append_only),
+            Op::Reduce { input: below, mut keys, mut aggregates, append_only: growing } if only_renames => {
+                let names = project.iter().map(|expr| &expr.name);
+                let old = keys.iter_mut().map(|key| &mut key.name).chain(aggregates.iter_mut().map(|a| &mut a.name));
+                old.zip(names).for_each(|(old, name)| old.clone_from(name));
+                self.push(Op::Reduce { input: below, keys, aggregates, append_only: growing }, schema, append_only)
+            }
+            _ => self.push_mfp(input, Vec::new(), project),
         }
-        self.push_mfp(input, Vec::new(), project)
     }
 
     fn push_mfp(&mut self, input: NodeId, filters: Vec<ScalarExpr>, project: Vec<ScalarExpr>) -> NodeId {
@@ -179,14 +189,14 @@ impl Nodes {
         needed[output.0] = true;
         for index in (0..=output.0).rev() {
             if needed[index] {
-                inputs(&self.plan.nodes[index].op).iter().for_each(|input| needed[input.0] = true);
+                self.plan.nodes[index].op.inputs().iter().for_each(|input| needed[input.0] = true);
             }
         }
         let mut plan = Plan::default();
         let mut moved: BTreeMap<NodeId, NodeId> = BTreeMap::new();
         for (index, node) in self.plan.nodes.into_iter().enumerate().take(output.0 + 1) {
             if needed[index] {
-                moved.insert(NodeId(index), plan.push(renumbered(node.op, &moved), node.schema));
+                moved.insert(NodeId(index), plan.push(node.op.with_inputs(|id| moved[&id]), node.schema));
             }
         }
         plan
@@ -311,29 +321,6 @@ fn inline(expr: &ScalarExpr, columns: &[ScalarExpr]) -> ScalarExpr {
         expr: replace_columns(&expr.expr, &|column| Arc::clone(&columns[column.index()].expr)),
         ..expr.clone()
     }
-}
-
-fn inputs(op: &Op) -> Vec<NodeId> {
-    match op {
-        Op::Constant { .. } | Op::Get { .. } => Vec::new(),
-        Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => vec![*input],
-        Op::Join { left, right, .. } => vec![*left, *right],
-        Op::Union { inputs } => inputs.clone(),
-    }
-}
-
-fn renumbered(mut op: Op, moved: &BTreeMap<NodeId, NodeId>) -> Op {
-    let set = |node: &mut NodeId| *node = moved[node];
-    match &mut op {
-        Op::Constant { .. } | Op::Get { .. } => {}
-        Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => set(input),
-        Op::Join { left, right, .. } => {
-            set(left);
-            set(right);
-        }
-        Op::Union { inputs } => inputs.iter_mut().for_each(set),
-    }
-    op
 }
 
 /// Whether two operators do the same to the same inputs.

@@ -9,6 +9,7 @@ use headwater_dataflow::plan::NodeId;
 
 use super::nodes::Nodes;
 use super::{Refusal, bind};
+use crate::sql::error::{SqlError, two_columns};
 use crate::sql::locate::Construct;
 use crate::sql::session::types::column_type;
 
@@ -20,10 +21,7 @@ pub(super) fn columns(nodes: &mut Nodes, node: NodeId, names: &DFSchema) -> Resu
     for (index, field) in names.fields().iter().enumerate() {
         let name = field.name();
         if !seen.insert(name.as_str()) {
-            return Err(Refusal::Invalid {
-                message: format!("two columns have the name \"{name}\""),
-                hint: "give one of them another name with AS".to_owned(),
-            });
+            return Err(Refusal::Invalid(two_columns(name)));
         }
         let data_type = column_type(schema.field(index).data_type()).map_err(|refusal| {
             Refusal::new(Construct::Name(name.clone()), format!("{} (\"{name}\")", refusal.message), refusal.hint)
@@ -33,10 +31,7 @@ pub(super) fn columns(nodes: &mut Nodes, node: NodeId, names: &DFSchema) -> Resu
         project.push(expr);
     }
     if project.is_empty() {
-        return Err(Refusal::Invalid {
-            message: "a view needs at least one column".to_owned(),
-            hint: "select something".to_owned(),
-        });
+        return Err(Refusal::Invalid(SqlError::invalid("a view needs at least one column").hint("select something")));
     }
     let same = schema.fields().len() == project.len()
         && schema
@@ -51,10 +46,8 @@ pub(super) fn columns(nodes: &mut Nodes, node: NodeId, names: &DFSchema) -> Resu
 pub(super) fn cast_to(nodes: &mut Nodes, node: NodeId, schema: &Schema) -> Result<NodeId, Refusal> {
     let found = nodes.schema(node);
     if found.fields().len() != schema.fields().len() {
-        return Err(Refusal::Invalid {
-            message: "the queries of a UNION have different numbers of columns".to_owned(),
-            hint: "select as many columns in each".to_owned(),
-        });
+        let error = SqlError::invalid("the queries of a UNION have different numbers of columns");
+        return Err(Refusal::Invalid(error.hint("select as many columns in each")));
     }
     let project: Vec<ScalarExpr> = (0..found.fields().len())
         .map(|index| bind::cast(bind::column(&found, index), schema.field(index).data_type()))

@@ -80,28 +80,65 @@ fn explained(query: &str) -> String {
 }
 
 #[test]
-fn smoke() {
-    for query in [
-        "SELECT 1 AS one, 'x' AS x, NULL AS n",
-        "SELECT country, sum(quantity * price) AS gross, count(*) AS n, count(DISTINCT invoice) AS invoices, avg(quantity), min(at), max(product) FROM lines WHERE quantity > 0 AND price / quantity > 1 GROUP BY country HAVING count(*) > 3",
-        "SELECT count(*) FROM lines",
-        "SELECT date_trunc('day', at) AS day, sum(weight * 2.5) FILTER (WHERE country = 'UK') w FROM lines GROUP BY 1",
-        "SELECT DISTINCT customer, country FROM big",
-        "SELECT l.invoice, p.name FROM lines l JOIN products p USING (product) WHERE p.cost < l.price",
-        "SELECT invoice FROM lines l WHERE EXISTS (SELECT 1 FROM products p WHERE p.product = l.product AND p.cost < l.price)",
-        "SELECT invoice FROM lines l WHERE product IN (SELECT product FROM products)",
-        "SELECT invoice AS x FROM lines UNION ALL SELECT product FROM products",
-        "SELECT l.invoice, p.name FROM lines l CROSS JOIN products p",
-        "SELECT l.invoice, p.name FROM lines l JOIN products p ON l.price > p.cost",
-        "WITH t AS (SELECT customer, sum(quantity) AS q FROM lines GROUP BY customer) SELECT a.customer, a.q + b.q AS s FROM t a JOIN t b ON a.customer = b.customer",
-        "SELECT x, y FROM (VALUES (1, 'a'), (2, NULL)) AS t(x, y)",
-        "SELECT message FROM \"lines$errors\"",
-        "SELECT product, meta->>'color' AS color, (meta->'n')::BIGINT AS n FROM products",
-        "SELECT at::DATE AS d, at + INTERVAL '1 day' AS tomorrow, to_char(at, 'YYYY-MM') AS m FROM lines",
-        "SELECT customer FROM totals INTERSECT SELECT customer FROM lines",
-    ] {
-        println!("{query}\n{}", explained(query));
-    }
+fn functions_that_are_not_immutable() {
+    let state = session(Purpose::View).unwrap();
+    let mut names: Vec<&str> = state.scalar_functions().iter().filter(|(_, f)| f.signature().volatility != Volatility::Immutable).map(|(n, _)| n.as_str()).collect();
+    names.sort_unstable();
+    println!("STABLE {names:?}");
+}
+
+#[test]
+fn constants_are_computed_while_planning() {
+    println!("QUERY constants_are_computed_while_planning\n{}END", explained("SELECT 1 + 1 AS two, 'x' AS x"));
+    println!("QUERY constants_are_computed_while_planning\n{}END", explained("SELECT x, y FROM (VALUES (1, 'a'), (2, NULL)) AS t(x, y) WHERE x > 1"));
+    println!("QUERY constants_are_computed_while_planning\n{}END", explained("SELECT 1 AS x WHERE false"));
+}
+
+#[test]
+fn columns_are_read_only_where_needed() {
+    println!("QUERY columns_are_read_only_where_needed\n{}END", explained("SELECT invoice AS number FROM lines"));
+    println!("QUERY columns_are_read_only_where_needed\n{}END", explained("SELECT count(*) FROM lines"));
+    println!("QUERY columns_are_read_only_where_needed\n{}END", explained(r#"SELECT message FROM "lines$errors""#));
+}
+
+#[test]
+fn filters_and_projections_are_fused() {
+    println!("QUERY filters_and_projections_are_fused\n{}END", explained("SELECT invoice, q * 2 AS q FROM (SELECT invoice, quantity + 1 AS q FROM big WHERE price > 1) t WHERE invoice <> 'C' AND q > 0"));
+    println!("QUERY filters_and_projections_are_fused\n{}END", explained("SELECT meta->>'color' AS color, (meta->'n')::BIGINT AS n FROM products WHERE name LIKE 'A%' AND cost IN (1, 2.5)"));
+    println!("QUERY filters_and_projections_are_fused\n{}END", explained("SELECT to_char(at, 'YYYY-MM') AS month, at + INTERVAL '1 day' AS t, CASE WHEN quantity < 0 THEN 'refund' ELSE 'sale' END AS kind FROM lines"));
+}
+
+#[test]
+fn groups() {
+    println!("QUERY groups\n{}END", explained("SELECT country, sum(quantity * price) AS gross, count(*) AS n, count(DISTINCT invoice) AS invoices, avg(quantity) AS a, min(at) AS first, max(product) FILTER (WHERE quantity > 0) AS last FROM lines WHERE price / quantity > 1 GROUP BY country HAVING count(*) > 3"));
+    println!("QUERY groups\n{}END", explained("SELECT max(total) AS m, count(customer) AS c FROM totals"));
+    println!("QUERY groups\n{}END", explained("SELECT date_trunc('day', at) AS day, sum(weight * 2.5) AS w FROM lines GROUP BY 1"));
+    println!("QUERY groups\n{}END", explained("SELECT DISTINCT customer, country FROM big"));
+    println!("QUERY groups\n{}END", explained("SELECT product FROM lines UNION SELECT product FROM products"));
+}
+
+#[test]
+fn joins() {
+    println!("QUERY joins\n{}END", explained("SELECT l.invoice, p.name FROM lines l JOIN products p USING (product) WHERE p.cost < l.price"));
+    println!("QUERY joins\n{}END", explained("SELECT l.invoice, p.name FROM lines l CROSS JOIN products p"));
+    println!("QUERY joins\n{}END", explained("SELECT l.invoice, p.name FROM lines l, products p WHERE l.price > p.cost"));
+    println!("QUERY joins\n{}END", explained("SELECT l.invoice, t.total FROM lines l JOIN totals t ON l.customer + 1 = t.customer AND l.quantity = t.total"));
+    println!("QUERY joins\n{}END", explained("SELECT a.invoice FROM lines a JOIN lines b ON a.country IS NOT DISTINCT FROM b.country"));
+    println!("QUERY joins\n{}END", explained("SELECT count(*) AS n FROM lines, products, totals"));
+}
+
+#[test]
+fn semi_joins() {
+    println!("QUERY semi_joins\n{}END", explained("SELECT invoice FROM lines l WHERE product IN (SELECT product FROM products)"));
+    println!("QUERY semi_joins\n{}END", explained("SELECT invoice FROM lines l WHERE EXISTS (SELECT 1 FROM products p WHERE p.product = l.product AND p.cost < l.price)"));
+    println!("QUERY semi_joins\n{}END", explained("SELECT invoice FROM lines l WHERE EXISTS (SELECT 1 FROM products p WHERE p.cost > 3)"));
+    println!("QUERY semi_joins\n{}END", explained("SELECT customer FROM totals INTERSECT SELECT customer FROM lines"));
+}
+
+#[test]
+fn equal_parts_are_built_once() {
+    println!("QUERY equal_parts_are_built_once\n{}END", explained("WITH t AS (SELECT customer, sum(quantity) AS q FROM lines GROUP BY customer) SELECT a.customer, a.q + b.q AS s FROM t a JOIN t b ON a.customer = b.customer"));
+    println!("QUERY equal_parts_are_built_once\n{}END", explained("SELECT invoice FROM lines UNION ALL SELECT product FROM products UNION ALL SELECT invoice FROM lines"));
 }
 
 /// A refusal: place, message, and a piece of the hint.
@@ -204,19 +241,16 @@ fn what_cannot_be_maintained_is_refused_with_its_place() {
         ("SELECT array_agg(price) AS s FROM lines", "1:8", "the aggregate ARRAY_AGG in a view", "AVG"),
         ("SELECT sum(DISTINCT price) AS s FROM lines", "1:8", "SUM(DISTINCT) in a view", "group twice"),
         ("SELECT count(invoice, price) AS s FROM lines", "1:8", "COUNT of several values", "one value"),
-        ("SELECT max(at - at) AS s FROM lines", "1:8", "MAX of a value of type Duration(µs)", "numbers"),
-        ("SELECT invoice, 1 AS invoice FROM lines", "1:8", "", ""),
+        ("SELECT max(at - at) AS s FROM lines", "1:8", "MAX of a value of type INTERVAL", "numbers"),
+        ("SELECT invoice, 1 AS invoice FROM lines", "1:8", "two columns have the name \"invoice\"", "AS"),
+        ("SELECT invoice, invoice FROM lines", "1:8", "two columns have the name \"invoice\"", "AS"),
+        ("SELECT product FROM lines, products", "1:8", "column \"product\" is in several relations", "relation.product"),
         ("SELECT l.product, p.product FROM lines l, products p", "1:10", "two columns have the name \"product\"", "AS"),
-        ("SELECT meta->'a' AS x FROM products", "1:18", "", "->>"),
+        ("SELECT meta->'a' AS x FROM products", "1:21", "a column of type JSON (\"x\")", "->>"),
         ("SELECT n FROM ranked", "1:15", "in view \"ranked\": window functions in a view", "when reading"),
         ("SELECT $1 AS x", "1:1", "parameters and variables", "value itself"),
         ("SELECT quantity FROM lines INTERSECT ALL SELECT 1", "1:28", "INTERSECT ALL", "leave ALL out"),
     ] {
-        let error = plan_view(query, &Shop).map(|view| panic!("{query}: {}", view.explain)).unwrap_err();
-        if message.is_empty() {
-            println!("{query}: {error:?}");
-            continue;
-        }
         refused(query, place, message, hint);
     }
 }
@@ -237,24 +271,26 @@ fn results_have_our_types_and_honest_nullability() {
         ),
         ("SELECT NULL AS x, 1::SMALLINT AS s, true AS b", "x Utf8, s Int16 NOT NULL, b Boolean NOT NULL"),
         (
-            "SELECT sum(quantity) AS s, sum(price) AS p, avg(quantity) AS a, avg(price) AS d, count(*) AS c, min(country) AS m FROM lines",
-            "s Int64, p Decimal128(20, 2), a Float64, d Decimal128(14, 6), c Int64 NOT NULL, m Utf8",
+            "SELECT sum(quantity) AS s, sum(price) AS p, avg(quantity) AS a, avg(price) AS d FROM lines",
+            "s Int64, p Decimal128(20, 2), a Float64, d Decimal128(14, 6)",
         ),
+        ("SELECT count(*) AS c, min(country) AS m FROM lines", "c Int64 NOT NULL, m Utf8"),
         (
-            "SELECT to_timestamp(product) AS t, date_trunc('hour', at) AS d, at - at AS i, at::DATE AS x FROM lines",
-            "t Timestamp(µs, \"+00:00\"), d Timestamp(µs, \"+00:00\"), i Interval(MonthDayNano), x Date32 NOT NULL",
+            "SELECT to_timestamp(product) AS t, date_trunc('hour', at) AS d FROM lines",
+            "t Timestamp(µs, \"+00:00\"), d Timestamp(µs, \"+00:00\") NOT NULL",
         ),
+        ("SELECT at - at AS i, at::DATE AS x FROM lines", "i Interval(MonthDayNano) NOT NULL, x Date32 NOT NULL"),
         (
-            "SELECT length(product) AS l, array_length([1]) AS a, extract(year FROM at) AS y, ascii('x') AS c FROM lines",
-            "l Int32, a Int64, y Int32, c Int32",
+            "SELECT length(country) AS l, array_length([1]) AS a, extract(year FROM at) AS y FROM lines",
+            "l Int32, a Int64 NOT NULL, y Int32 NOT NULL",
         ),
         (
             "SELECT arrow_cast(product, 'LargeUtf8') AS a, arrow_cast(quantity, 'UInt32') AS u FROM lines",
             "a Utf8 NOT NULL, u Int64 NOT NULL",
         ),
         ("SELECT 1 AS x UNION ALL SELECT 2.5", "x Decimal128(21, 1) NOT NULL"),
+        ("SELECT 1 AS x UNION ALL SELECT NULL", "x Int64"),
     ] {
-        println!("{}", text(query));
-        let _ = expected;
+        assert_eq!(text(query), expected, "{query}");
     }
 }

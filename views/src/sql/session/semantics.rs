@@ -92,17 +92,20 @@ fn operator(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             canonical_if(!ours && expr.get_type(schema)?.is_floating(), expr)
         }
         Expr::Cast(cast) => {
-            let text = cast.expr.get_type(schema)?.is_string();
-            let float = cast.field.data_type().is_floating();
-            canonical_if(text && float, Expr::Cast(cast))
+            let odd = may_be_odd(&cast.expr.get_type(schema)?, cast.field.data_type());
+            canonical_if(odd, Expr::Cast(cast))
         }
         Expr::TryCast(cast) => {
-            let text = cast.expr.get_type(schema)?.is_string();
-            let float = cast.field.data_type().is_floating();
-            canonical_if(text && float, Expr::TryCast(cast))
+            let odd = may_be_odd(&cast.expr.get_type(schema)?, cast.field.data_type());
+            canonical_if(odd, Expr::TryCast(cast))
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Whether a cast can give −0 or an odd NaN: from texts that spell them, and from floats too small for the new type.
+fn may_be_odd(from: &DataType, to: &DataType) -> bool {
+    to.is_floating() && from != to && (from.is_string() || from.is_floating())
 }
 
 fn canonical_if(condition: bool, expr: Expr) -> Result<Transformed<Expr>> {

@@ -12,7 +12,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::types::timestamptz;
+use super::types::{sql_name, timestamptz};
 use crate::sql::error::SqlError;
 
 /// Puts our `to_char` in the place of DataFusion's, whose patterns are others.
@@ -47,7 +47,7 @@ impl ScalarUDFImpl for ToChar {
             DataType::Date32 => Ok(vec![DataType::Date32, DataType::Utf8]),
             DataType::Timestamp(..) | DataType::Date64 | DataType::Null => Ok(vec![timestamptz(), DataType::Utf8]),
             other => Err(DataFusionError::External(Box::new(
-                SqlError::unsupported(format!("to_char of a value of type {other}"))
+                SqlError::unsupported(format!("to_char of a value of type {}", sql_name(other)))
                     .hint("it takes a TIMESTAMPTZ or a DATE; turn other values into text with x::TEXT"),
             ))),
         }

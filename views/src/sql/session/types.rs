@@ -193,6 +193,39 @@ pub(crate) fn column_type(data_type: &DataType) -> Result<DataType, TypeRefusal>
     })
 }
 
+/// What SQL calls a type.
+pub(crate) fn sql_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int16 => "SMALLINT".to_owned(),
+        DataType::Int32 => "INTEGER".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Float32 => "REAL".to_owned(),
+        DataType::Float64 => "DOUBLE PRECISION".to_owned(),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("NUMERIC({precision}, {scale})")
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "TEXT".to_owned(),
+        DataType::Date32 | DataType::Date64 => "DATE".to_owned(),
+        DataType::Timestamp(..) => "TIMESTAMPTZ".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "TIME".to_owned(),
+        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "BYTEA".to_owned()
+        }
+        DataType::Null => "NULL".to_owned(),
+        DataType::List(field) => format!("{}[]", sql_name(field.data_type())),
+        DataType::Struct(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
+            format!("STRUCT<{}>", fields.join(", "))
+        }
+        // The only union there is comes from reading JSON with ->.
+        DataType::Union(..) => "JSON".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// Teaches the planner our types, in expressions.
 #[derive(Debug)]
 pub(super) struct Types;

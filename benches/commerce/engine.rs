@@ -1,0 +1,152 @@
+//! The engine: SQL text, parsed Arrow input through ports, every change delivered to a sink that counts and hashes it.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use crossbeam_channel::Receiver;
+use headwater_dataflow::engine::{Engine, EngineConfig};
+use headwater_dataflow::port::{PortFeed, PortItem, Tick, port};
+use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortReaders, Response};
+use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
+use headwater_views::sql::{self, Relation, RelationKind, Relations};
+
+use super::generator::{products_schema, transactions_schema};
+use super::measure::{Sink, mix, text_value};
+use super::queries::Query;
+
+const TRANSACTIONS: ObjectId = ObjectId(1);
+const PRODUCTS: ObjectId = ObjectId(2);
+const VIEW: ObjectId = ObjectId(3);
+
+struct Names {
+    append_only: bool,
+}
+
+impl Relations for Names {
+    fn relation(&self, name: &str) -> Option<Relation> {
+        let (object, schema): (ObjectId, SchemaRef) = match name {
+            "transactions" => (TRANSACTIONS, transactions_schema()),
+            "products" => (PRODUCTS, products_schema()),
+            _ => return None,
+        };
+        let kind = RelationKind::Collection { collection: object.rows(), schema, append_only: self.append_only };
+        Some(Relation { name: name.to_owned(), kind })
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["transactions".to_owned(), "products".to_owned()]
+    }
+}
+
+/// A view that runs and is fed.
+pub(crate) struct Running {
+    engine: Engine,
+    responses: Receiver<Response>,
+    feeds: Vec<(CollectionId, PortFeed)>,
+    uppers: Vec<Timestamp>,
+    time: Timestamp,
+    /// What the view has changed so far.
+    pub(crate) sink: Sink,
+}
+
+impl Running {
+    /// Starts an engine with the view; the products are there from the beginning.
+    pub(crate) fn start(query: Query, workers: usize, products: &RecordBatch) -> Result<Running> {
+        let planned = sql::plan_view(query.sql(), &Names { append_only: query.append_only() })
+            .map_err(|error| anyhow::anyhow!("{}: {}", query.name(), error.message))?;
+        let (sender, responses) = crossbeam_channel::unbounded();
+        let engine = Engine::start(EngineConfig { workers }, sender).context("the engine does not start")?;
+        let mut imports = Vec::new();
+        let mut feeds = Vec::new();
+        for collection in &planned.imports {
+            let (feed, readers) = port(workers);
+            let schema = if collection.object == PRODUCTS { products_schema() } else { transactions_schema() };
+            imports.push(Import::Source { collection: *collection, schema, port: PortReaders::new(readers) });
+            if collection.object == PRODUCTS {
+                let rows = Arc::new(Delta::insert(products.clone()));
+                feed.replay(PortItem::Snapshot(rows)).expect("the dataflow is about to exist");
+            }
+            feed.replay(PortItem::SnapshotComplete).expect("the dataflow is about to exist");
+            feeds.push((*collection, feed));
+        }
+        let description =
+            DataflowDescription { object: VIEW, name: query.name().to_owned(), imports, plan: planned.plan, as_of: 0 };
+        engine.send(Command::Create(Box::new(description)));
+        let uppers = vec![0; workers];
+        let mut running = Running { engine, responses, feeds, uppers, time: 0, sink: Sink::default() };
+        running.wait();
+        Ok(running)
+    }
+
+    /// Feeds one tick, and takes in what has changed meanwhile. Waits only while the port is full.
+    pub(crate) fn tick(&mut self, rows: &RecordBatch) {
+        self.time += 1;
+        for (collection, feed) in &self.feeds {
+            let delta = (collection.object == TRANSACTIONS).then(|| Delta::insert(rows.clone()));
+            let tick = Tick { time: self.time, delta };
+            feed.replay(PortItem::Tick(Arc::new(tick))).expect("the dataflow exists");
+        }
+        while let Ok(response) = self.responses.try_recv() {
+            self.take(&response);
+        }
+    }
+
+    /// Waits until everything fed has been delivered.
+    pub(crate) fn wait(&mut self) {
+        while self.uppers.iter().any(|upper| *upper <= self.time) {
+            let response = self.responses.recv().expect("the workers live");
+            self.take(&response);
+        }
+    }
+
+    fn take(&mut self, response: &Response) {
+        let Response::Batch { worker, upper, rows, errors, .. } = response else { return };
+        assert!(errors.is_empty(), "the work has no errors");
+        self.uppers[*worker] = *upper;
+        for chunk in rows {
+            hash_rows(&chunk.delta, &mut self.sink);
+        }
+    }
+
+    /// Ends the engine.
+    pub(crate) fn shutdown(self) {
+        self.engine.shutdown();
+    }
+}
+
+/// Takes in every row of a delta.
+fn hash_rows(delta: &Delta, sink: &mut Sink) {
+    let mut hashes = vec![0u64; delta.len()];
+    for column in delta.rows.columns() {
+        mix_column(column, &mut hashes);
+    }
+    for (row, hash) in hashes.into_iter().enumerate() {
+        sink.add(hash, delta.diffs.get(row));
+    }
+}
+
+fn mix_column(column: &ArrayRef, hashes: &mut [u64]) {
+    match column.data_type() {
+        DataType::Int64 => {
+            let values = column.as_primitive::<Int64Type>().values();
+            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value as u64));
+        }
+        DataType::Timestamp(..) => {
+            let values = column.as_primitive::<TimestampMicrosecondType>().values();
+            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value as u64));
+        }
+        DataType::Decimal128(..) => {
+            let values = column.as_primitive::<Decimal128Type>().values();
+            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value as u64));
+        }
+        DataType::Utf8 => {
+            let values = column.as_string::<i32>();
+            hashes.iter_mut().enumerate().for_each(|(row, hash)| {
+                *hash = mix(*hash, text_value(values.value(row).as_bytes()));
+            });
+        }
+        other => panic!("no query returns {other}"),
+    }
+}

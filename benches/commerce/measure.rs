@@ -1,0 +1,77 @@
+//! CPU and wall time of this process, and the hash that every way of computing a query must arrive at.
+
+use std::time::{Duration, Instant};
+
+/// What a run cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// CPU time of all threads, in nanoseconds.
+    pub(crate) cpu_ns: u64,
+    /// Wall time.
+    pub(crate) wall: Duration,
+}
+
+impl Cost {
+    /// CPU microseconds for each of `count`.
+    pub(crate) fn cpu_us(&self, count: usize) -> f64 {
+        self.cpu_ns as f64 / 1e3 / count as f64
+    }
+
+    /// Wall microseconds for each of `count`.
+    pub(crate) fn wall_us(&self, count: usize) -> f64 {
+        self.wall.as_secs_f64() * 1e6 / count as f64
+    }
+}
+
+/// Runs `work` and says what it cost. Threads that end meanwhile are not counted.
+pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    let (cpu, start) = (cpu_ns(), Instant::now());
+    let result = work();
+    (result, Cost { cpu_ns: cpu_ns() - cpu, wall: start.elapsed() })
+}
+
+fn cpu_ns() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux lists a process's threads");
+    let spent = tasks.flatten().filter_map(|task| {
+        // A thread may end while it is being looked at.
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    spent.sum()
+}
+
+/// The middle one of several runs.
+pub(crate) fn median(costs: &[Cost], by: impl Fn(&Cost) -> f64) -> f64 {
+    let mut values: Vec<f64> = costs.iter().map(by).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Counts changes and hashes them: equal answers have equal hashes, whatever changes led there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sink {
+    /// Changed rows.
+    pub(crate) changes: u64,
+    /// The sum of the rows' hashes, each as often as the row is there.
+    pub(crate) hash: u64,
+}
+
+impl Sink {
+    /// Takes in one change.
+    pub(crate) fn add(&mut self, row: u64, diff: i64) {
+        self.changes += 1;
+        self.hash = self.hash.wrapping_add(row.wrapping_mul(diff as u64));
+    }
+}
+
+/// The hash of a row's beginning and its next value.
+#[inline]
+pub(crate) fn mix(hash: u64, value: u64) -> u64 {
+    (hash ^ value).wrapping_mul(0x9FB2_1C65_1E98_DF25).rotate_left(23)
+}
+
+/// A text of at most eight bytes as a value; longer ones are folded.
+#[inline]
+pub(crate) fn text_value(text: &[u8]) -> u64 {
+    text.iter().fold(text.len() as u64, |value, byte| value.rotate_left(8) ^ u64::from(*byte))
+}

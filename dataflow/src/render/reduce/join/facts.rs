@@ -1,0 +1,97 @@
+//! Facts added up per (join key, group), listed by join key.
+
+use crate::render::reduce::groups::SlotTable;
+use crate::render::reduce::partial::PartialGroups;
+use crate::state::{Chunked, KeyTable};
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy)]
+struct Link {
+    /// The slot of the join key.
+    key: u32,
+    next: u32,
+    previous: u32,
+}
+
+/// The table.
+pub(super) struct Facts {
+    /// Join keys, and the first entry of each.
+    keys: KeyTable,
+    heads: Chunked<u32>,
+    /// Join key and group, back to back.
+    entries: KeyTable,
+    links: Chunked<Link>,
+    slots: SlotTable,
+}
+
+impl Facts {
+    pub(super) fn new(width: usize) -> Facts {
+        Facts {
+            keys: KeyTable::default(),
+            heads: Chunked::default(),
+            entries: KeyTable::default(),
+            links: Chunked::default(),
+            slots: SlotTable::new(width),
+        }
+    }
+
+    /// Adds group `index` of a block of partial answers.
+    pub(super) fn add(&mut self, partial: &PartialGroups, index: usize) {
+        let (entry, inserted) = self.entries.find_or_insert(partial.hashes[index], partial.keys.get(index));
+        if inserted {
+            self.link(entry, partial.join_hashes[index], partial.join_keys.get(index));
+        }
+        let slots = self.slots.get_mut(entry);
+        let width = slots.len();
+        let news = &partial.slots[index * width..(index + 1) * width];
+        slots.iter_mut().zip(news).for_each(|(slot, new)| *slot += new);
+        if slots.iter().all(|slot| *slot == 0) {
+            self.unlink(entry);
+        }
+    }
+
+    /// Calls `visit` with (group, slots) of every entry of a join key.
+    pub(super) fn for_each(&self, hash: u64, key: &[u8], mut visit: impl FnMut(&[u8], &[i128])) {
+        let Some(slot) = self.keys.find(hash, key) else { return };
+        let mut at = self.heads[slot];
+        while at != NONE {
+            // The encoding of a row is its columns' encodings in order, so the group follows the key.
+            visit(&self.entries.key(at)[key.len()..], self.slots.get(at));
+            at = self.links[at].next;
+        }
+    }
+
+    fn link(&mut self, entry: u32, hash: u64, key: &[u8]) {
+        let (slot, inserted) = self.keys.find_or_insert(hash, key);
+        if inserted {
+            self.heads.grow_to(self.keys.slots(), || NONE);
+            self.heads[slot] = NONE;
+        }
+        self.slots.grow_to(self.entries.slots());
+        self.slots.get_mut(entry).fill(0);
+        let head = self.heads[slot];
+        self.links.grow_to(self.entries.slots(), || Link { key: 0, next: NONE, previous: NONE });
+        self.links[entry] = Link { key: slot, next: head, previous: NONE };
+        if head != NONE {
+            self.links[head].previous = entry;
+        }
+        self.heads[slot] = entry;
+    }
+
+    fn unlink(&mut self, entry: u32) {
+        let Link { key, next, previous } = self.links[entry];
+        if previous == NONE {
+            self.heads[key] = next
+        } else {
+            self.links[previous].next = next
+        }
+        if next != NONE {
+            self.links[next].previous = previous;
+        }
+        self.entries.remove(entry);
+        if self.heads[key] == NONE {
+            self.keys.remove(key);
+        }
+    }
+}
