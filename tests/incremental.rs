@@ -9,9 +9,8 @@ use crate::harness::{Feed, Headwater, WAIT_MAX, run};
 use crate::retail::{deploy_example, sources_over};
 use crate::wire::{Mirror, Reached};
 
-const VIEWS: [&str; 8] = [
-    "totals", "first_sales", "daily_kpis", "hourly_kpis", "monthly_kpis", "country_kpis", "product_kpis", "rfm_base",
-];
+const VIEWS: [&str; 8] =
+    ["totals", "first_sales", "daily_kpis", "hourly_kpis", "monthly_kpis", "country_kpis", "product_kpis", "rfm_base"];
 
 /// Ticks of one line each, after little and after much history.
 const TICKS: usize = 1_000;

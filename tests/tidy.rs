@@ -63,7 +63,16 @@ const FLOORS: [Floor; 13] = [
     Floor {
         path: "connectors/src",
         except: &[],
-        words: &["headwater_views", "headwater_proto", "tonic", "prost", "datafusion", "sqlparser", "timely", "differential"],
+        words: &[
+            "headwater_views",
+            "headwater_proto",
+            "tonic",
+            "prost",
+            "datafusion",
+            "sqlparser",
+            "timely",
+            "differential",
+        ],
         why: "the edge knows neither SQL nor operators",
     },
     Floor {
@@ -240,7 +249,9 @@ fn words_that_say_nothing_are_not_used() -> Result<()> {
             }
             let mut pieces = line.split(|c: char| !c.is_alphanumeric() && c != '_');
             let named = pieces.find(|piece| matches!(*piece, "struct" | "enum" | "trait")).and_then(|_| pieces.next());
-            if source.path.ends_with(".rs") && named.is_some_and(|name| NAME_ENDINGS.iter().any(|end| name.ends_with(end))) {
+            if source.path.ends_with(".rs")
+                && named.is_some_and(|name| NAME_ENDINGS.iter().any(|end| name.ends_with(end)))
+            {
                 wrong.push(format!("{place} names something {}", named.unwrap_or_default()));
             }
         }

@@ -124,8 +124,9 @@ fn name_items(items: &[Typed]) -> (Node, Vec<Column>) {
         .enumerate()
         .map(|(index, item)| Column { name: format!("c{index}"), sql_type: item.sql_type, facts: item.facts })
         .collect();
-    let nodes = items.iter().zip(&columns).map(|(item, column)| {
-        Node::new(Kind::Clause, &format!("{{}} AS {}", column.name), [item.node.clone()])
-    });
+    let nodes = items
+        .iter()
+        .zip(&columns)
+        .map(|(item, column)| Node::new(Kind::Clause, &format!("{{}} AS {}", column.name), [item.node.clone()]));
     (Node::list(", ", nodes), columns)
 }

@@ -35,9 +35,8 @@ pub(crate) struct Domain {
 impl Table {
     /// The columns in Arrow.
     pub(crate) fn schema(&self) -> SchemaRef {
-        let field = |(column, domain): (&Column, &Domain)| {
-            Field::new(&column.name, column.sql_type.arrow(), domain.null > 0.0)
-        };
+        let field =
+            |(column, domain): (&Column, &Domain)| Field::new(&column.name, column.sql_type.arrow(), domain.null > 0.0);
         Arc::new(Schema::new(self.columns.iter().zip(&self.domains).map(field).collect::<Vec<_>>()))
     }
 
@@ -195,8 +194,26 @@ fn doubles(rng: &mut ChaCha8Rng, count: usize) -> (Domain, Facts) {
 /// A text: empty, of many alphabets, with shared beginnings, with blanks, quotes and digits.
 pub(crate) fn text(rng: &mut ChaCha8Rng) -> String {
     const PIECES: [&str; 20] = [
-        "", "a", "A", "ab", "abc", "abd", "ä", "äß", "日本", "🙂", " x ", "12", "-7", "3.5", "x,y", "O'Neil", "%_", "\\",
-        "true", "2011-02-03",
+        "",
+        "a",
+        "A",
+        "ab",
+        "abc",
+        "abd",
+        "ä",
+        "äß",
+        "日本",
+        "🙂",
+        " x ",
+        "12",
+        "-7",
+        "3.5",
+        "x,y",
+        "O'Neil",
+        "%_",
+        "\\",
+        "true",
+        "2011-02-03",
     ];
     match rng.random_range(0..8) {
         0 => format!("a rather long beginning that all of them share {}", rng.random_range(0..9)),

@@ -45,8 +45,7 @@ impl Expressions<'_> {
             10 => {
                 let a = self.ordered(0);
                 let class = Class::of(a.sql_type);
-                let items: Vec<Node> =
-                    (0..self.rng.random_range(1..5)).map(|_| self.literal(class).node).collect();
+                let items: Vec<Node> = (0..self.rng.random_range(1..5)).map(|_| self.literal(class).node).collect();
                 let template = self.pick(&["{} IN ({})", "{} NOT IN ({})"]);
                 condition(template, [a.node, Node::list(", ", items)])
             }

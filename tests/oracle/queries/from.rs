@@ -74,10 +74,8 @@ impl Queries<'_> {
                 (node, relation.columns, relation.rows)
             }
         };
-        let columns = columns
-            .into_iter()
-            .map(|column| Column { name: format!("{alias}.{}", column.name), ..column })
-            .collect();
+        let columns =
+            columns.into_iter().map(|column| Column { name: format!("{alias}.{}", column.name), ..column }).collect();
         Item { node, columns, rows }
     }
 
