@@ -8,8 +8,6 @@ use prost::Message;
 const FILES: [&str; 4] =
     ["headwater/v1/types.proto", "headwater/v1/error.proto", "headwater/v1/admin.proto", "headwater/v1/view.proto"];
 
-// Cargo reads its instructions from the standard output.
-#[expect(clippy::print_stdout)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=headwater");
     let descriptors = protox::compile(FILES, ["."])?;

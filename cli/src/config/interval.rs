@@ -40,7 +40,7 @@ impl From<Duration> for Interval {
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The greatest unit that says it in a whole number.
-        let fits = |(_, unit): &&(&str, u64)| self.millis >= *unit && self.millis % unit == 0;
+        let fits = |(_, unit): &&(&str, u64)| self.millis >= *unit && self.millis.is_multiple_of(*unit);
         let (name, unit) = UNITS_MS.iter().find(fits).unwrap_or(&("s", 1_000));
         write!(f, "{}{name}", self.millis / unit)
     }

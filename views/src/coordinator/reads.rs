@@ -146,7 +146,11 @@ impl Coordinator {
             None if oldest <= newest => Readiness::Ready(newest),
             None => Readiness::NotYet("the views have no readable time in common yet: ask again shortly".to_owned()),
             Some(at) if at < oldest => Readiness::Never(ControlError::OutOfRange { at, side: "oldest", limit: oldest }),
-            Some(at) if at > newest => Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: newest }),
+            Some(at) if at > frontiers.bound => {
+                Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: frontiers.bound })
+            }
+            // The time is there; a view that is behind will reach it.
+            Some(at) if at > newest => Readiness::NotYet(format!("the views have not reached time {at} yet: ask again")),
             Some(at) => Readiness::Ready(at),
         }
     }

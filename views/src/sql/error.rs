@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use datafusion::common::{Column, SchemaError};
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Location;
@@ -161,9 +161,10 @@ fn classify(root: &DataFusionError) -> SqlError {
                 SqlError::invalid(format!("column \"{}\" is in several relations", field.name))
                     .hint(format!("say which is meant: relation.{}", field.name))
             }
-            SchemaError::AmbiguousReference { field: Column { name, .. } }
-            | SchemaError::DuplicateQualifiedField { name, .. }
-            | SchemaError::DuplicateUnqualifiedField { name } => two_columns(name),
+            SchemaError::AmbiguousReference { field } => two_columns(&field.name),
+            SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+                two_columns(name)
+            }
         },
         DataFusionError::SQL(inner, _) => from_parser(inner),
         DataFusionError::NotImplemented(message) => with_suggestion(SqlError::unsupported, message),
