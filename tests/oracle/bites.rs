@@ -98,15 +98,15 @@ fn found_out(fault: Fault, wanted: usize) -> usize {
 
 #[test]
 fn a_lost_delete_is_found() {
-    on_large_stack(|| assert!(found_out(lose_a_delete, 30) >= 10));
+    on_large_stack(|| assert!(found_out(lose_a_delete, 30) >= 6));
 }
 
 #[test]
 fn a_repeated_insert_is_found() {
-    on_large_stack(|| assert!(found_out(repeat_an_insert, 30) >= 10));
+    on_large_stack(|| assert!(found_out(repeat_an_insert, 30) >= 6));
 }
 
 #[test]
 fn a_late_tick_is_found() {
-    on_large_stack(|| assert!(found_out(delay_a_tick, 30) >= 10));
+    on_large_stack(|| assert!(found_out(delay_a_tick, 30) >= 6));
 }

@@ -36,6 +36,8 @@ pub(crate) struct Tally {
     pub(crate) views: usize,
     pub(crate) states: usize,
     pub(crate) rows: usize,
+    /// States without rows and errors.
+    pub(crate) empty: usize,
     /// States that had errors.
     pub(crate) failing: usize,
     /// States of which one side had errors and the other none, where that is allowed.
@@ -48,6 +50,7 @@ impl Tally {
         self.views += other.views;
         self.states += other.states;
         self.rows += other.rows;
+        self.empty += other.empty;
         self.failing += other.failing;
         self.undecided += other.undecided;
     }
@@ -145,6 +148,7 @@ fn compare(
         let said = judge(&expected[at(*time)], rows, errors, tally);
         if !said.is_empty() {
             let _ = writeln!(wrong, "{} at {time} (as_of {}):\n{said}", view.name, placed.as_of);
+            let _ = writeln!(wrong, "{}", placed.planned.explain);
             return Ok(());
         }
     }
@@ -166,6 +170,7 @@ fn judge(expected: &Expected, rows: &Rows, errors: &Rows, tally: &mut Tally) -> 
     let count: i64 = errors.values().sum();
     tally.states += 1;
     tally.rows += rows.len();
+    tally.empty += usize::from(rows.is_empty() && errors.is_empty());
     tally.failing += usize::from(!errors.is_empty());
     if let Some((row, diff)) = rows.iter().chain(errors).find(|(_, diff)| **diff < 0) {
         return format!("  a count below zero: {diff} x {row:?}\n");
