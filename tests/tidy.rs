@@ -109,7 +109,8 @@ const FLOORS: [Floor; 13] = [
 
 /// Crates that only `serve` and `demo` may mention in the command line: everything else is a client.
 const SERVER_CRATES: [&str; 2] = ["headwater_views", "headwater_connectors"];
-const SERVER_FILES: [&str; 4] = ["cli/src/serve.rs", "cli/src/config.rs", "cli/src/demo.rs", "cli/src/demo/"];
+const SERVER_FILES: [&str; 5] =
+    ["cli/src/serve.rs", "cli/src/config.rs", "cli/src/panic.rs", "cli/src/demo.rs", "cli/src/demo/"];
 
 /// The longest Rust file, in lines.
 const FILE_LINES_MAX: usize = 600;

@@ -1,3 +1,5 @@
+//! Planning: lowered plans in text, refusals with their place and hint.
+
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};

@@ -1,3 +1,5 @@
+//! Reads: any SELECT over in-memory tables.
+
 use std::sync::Arc;
 
 use arrow::array::{
