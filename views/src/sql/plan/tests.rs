@@ -108,6 +108,7 @@ fn refused(query: &str, place: &str, message: &str, hint: &str) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a flat table")]
 fn what_cannot_be_maintained_is_refused_with_its_place() {
     for (query, place, message, hint) in [
         ("SELECT invoice FROM lines\nORDER BY invoice", "2:1", "ORDER BY in a view", "order when reading"),
