@@ -44,9 +44,17 @@ id,text,amount,ratio,day,at,flag
 4,\"\",0.00,0,1969-12-31,1969-12-31T23:59:59.999999Z,
 ";
         ensure!(csv == expected, "{csv}");
-        let json = server.cli_ok(["query", "-o", "json", "SELECT id, text, amount, at FROM kept WHERE id IN (2, 3) ORDER BY id"])?;
+        let json = server.cli_ok([
+            "query",
+            "-o",
+            "json",
+            "SELECT id, text, amount, at FROM kept WHERE id IN (2, 3) ORDER BY id",
+        ])?;
         let lines: Vec<serde_json::Value> = json.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        ensure!(lines.len() == 2 && lines[0]["text"] == "say \"hi\", twice" && lines[0]["at"] == "2011-12-09T12:50:00.125Z", "{json}");
+        ensure!(
+            lines.len() == 2 && lines[0]["text"] == "say \"hi\", twice" && lines[0]["at"] == "2011-12-09T12:50:00.125Z",
+            "{json}"
+        );
         ensure!(lines[1]["text"].is_null() && lines[1]["amount"].is_null(), "{json}");
         let table = server.cli_ok(["query", "SELECT flag, n, amount FROM by_flag WHERE flag ORDER BY flag"])?;
         ensure!(table.contains("true") && table.contains("10.50") && table.contains("flag"), "{table}");
@@ -61,7 +69,10 @@ fn the_same_text_changes_nothing_and_another_is_refused() {
         let path = home.path().join("vals.sql");
         let again = server.cli_ok(["deploy".as_ref(), path.as_os_str()])?;
         ensure!(again.matches("unchanged").count() == 4, "{again}");
-        let other = home.file("other.sql", "CREATE MATERIALIZED VIEW by_flag AS SELECT flag, count(*) AS n FROM vals GROUP BY flag;")?;
+        let other = home.file(
+            "other.sql",
+            "CREATE MATERIALIZED VIEW by_flag AS SELECT flag, count(*) AS n FROM vals GROUP BY flag;",
+        )?;
         let refused = server.cli(["deploy".as_ref(), other.as_os_str()])?;
         ensure!(refused.code == 1 && refused.stderr.contains("by_flag"), "{refused:?}");
         let checked = server.cli_ok(["deploy".as_ref(), "--dry-run".as_ref(), path.as_os_str()])?;
@@ -75,7 +86,10 @@ fn dropping_respects_dependents() {
     run(|home| {
         let server = with_values(home)?;
         let refused = server.cli(["drop", "vals"])?;
-        ensure!(refused.code == 1 && refused.stderr.contains("by_flag") && refused.stderr.contains("kept"), "{refused:?}");
+        ensure!(
+            refused.code == 1 && refused.stderr.contains("by_flag") && refused.stderr.contains("kept"),
+            "{refused:?}"
+        );
         let dropped = server.cli_ok(["drop", "--cascade", "vals"])?;
         ensure!(["vals", "named", "kept", "by_flag"].iter().all(|name| dropped.contains(name)), "{dropped}");
         ensure!(server.cli_ok(["list", "-o", "csv"])?.lines().count() == 1, "something is left");
@@ -120,7 +134,9 @@ fn a_subscription_prints_snapshot_and_changes() {
 #[test]
 fn exit_codes_tell_usage_from_refusal() {
     run(|home| {
-        for args in [&["nonsense"][..], &["query"], &["deploy", "--no-such-flag", "x.sql"], &["serve", "--workers", "many"]] {
+        for args in
+            [&["nonsense"][..], &["query"], &["deploy", "--no-such-flag", "x.sql"], &["serve", "--workers", "many"]]
+        {
             let wrong = outcome(headwater()?.args(args))?;
             ensure!(wrong.code == 2, "{args:?}: {wrong:?}");
         }
@@ -141,7 +157,9 @@ fn exit_codes_tell_usage_from_refusal() {
 fn health_metrics_and_sigterm() {
     run(|home| {
         let server = with_values(home)?;
-        for (path, word) in [("/healthz", "200 OK"), ("/readyz", "200 OK"), ("/metrics", "headwater_ready 1"), ("/none", "404")] {
+        for (path, word) in
+            [("/healthz", "200 OK"), ("/readyz", "200 OK"), ("/metrics", "headwater_ready 1"), ("/none", "404")]
+        {
             let answer = server.http_get(path)?;
             ensure!(answer.contains(word), "{path}: {answer}");
         }
@@ -161,7 +179,11 @@ fn every_metric_is_documented() {
         let page = std::fs::read_to_string(workspace().join("docs/metrics.md"))?;
         let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
         let documented: BTreeSet<&str> = names.collect();
-        ensure!(said == documented, "only one of server and docs/metrics.md has {:?}", said.symmetric_difference(&documented));
+        ensure!(
+            said == documented,
+            "only one of server and docs/metrics.md has {:?}",
+            said.symmetric_difference(&documented)
+        );
         Ok(())
     });
 }
@@ -171,12 +193,20 @@ fn the_configuration_says_where_each_value_came_from() {
     run(|home| {
         home.file("headwater.toml", "[engine]\nhistory = \"5m\"\n")?;
         let mut command = headwater()?;
-        command.current_dir(home.path()).env("HEADWATER__INGEST__TICK_ROWS_MAX", "77").args(["config", "--workers", "3"]);
+        command.current_dir(home.path()).env("HEADWATER__INGEST__TICK_ROWS_MAX", "77").args([
+            "config",
+            "--workers",
+            "3",
+        ]);
         let said = outcome(&mut command)?;
         ensure!(said.code == 0, "{said:?}");
         let line = |key: &str| said.stdout.lines().find(|line| line.trim_start().starts_with(key)).unwrap_or_default();
         ensure!(line("history").contains("5m") && line("history").contains("headwater.toml"), "{}", said.stdout);
-        ensure!(line("tick_rows_max").contains("77") && line("tick_rows_max").contains("HEADWATER__INGEST"), "{}", said.stdout);
+        ensure!(
+            line("tick_rows_max").contains("77") && line("tick_rows_max").contains("HEADWATER__INGEST"),
+            "{}",
+            said.stdout
+        );
         ensure!(line("workers").contains('3') && line("workers").contains("--workers"), "{}", said.stdout);
         home.file("headwater.toml", "[engine]\nhistroy = \"5m\"\n")?;
         let wrong = outcome(headwater()?.current_dir(home.path()).arg("config"))?;

@@ -25,7 +25,10 @@ fn the_demo_equals_a_plain_sum() {
         let kept = home.path().join("kept").display().to_string();
         let again = demo(&["--once", "--seconds", "0", "--rows", "60000", "--data-dir", &kept])?;
         for name in ["gross", "refunds", "net", "orders", "customers", "lines"] {
-            ensure!(!figure(&said, name).is_empty() && figure(&said, name) == figure(&again, name), "{name}: {again:?}");
+            ensure!(
+                !figure(&said, name).is_empty() && figure(&said, name) == figure(&again, name),
+                "{name}: {again:?}"
+            );
         }
         ensure!(home.path().join("kept/online_retail.csv").is_file(), "--data-dir keeps nothing");
         let refused = demo(&["--once", "--data-dir", &kept])?;

@@ -32,7 +32,8 @@ fn renamed(text: &str) -> String {
 fn a_late_view_answers_as_an_early_one() {
     let Some(dir) = online_retail("a_late_view_answers_as_an_early_one") else { return };
     run(|home| {
-        let mut feed = Feed::create(&home.path().join("online_retail.csv"), unpack(&dir.join("online_retail.csv.zst"))?)?;
+        let mut feed =
+            Feed::create(&home.path().join("online_retail.csv"), unpack(&dir.join("online_retail.csv.zst"))?)?;
         let server = Headwater::start(home, 2)?;
         deploy_example(&server, home, &sources_over("online_retail.csv", ", FOLLOW true")?)?;
         let lines = feed.lines();
@@ -132,9 +133,15 @@ fn a_wrong_statement_disturbs_nothing() {
             let refused = server.cli(["deploy".as_ref(), path.as_os_str()])?;
             ensure!(refused.code == 1, "{statement}: {refused:?}");
             ensure!(refused.stderr.to_lowercase().contains(&word.to_lowercase()), "{statement}: {refused:?}");
-            ensure!(refused.stderr.contains(&format!("wrong.sql:{place}")) || place.is_empty(), "{statement}: {refused:?}");
+            ensure!(
+                refused.stderr.contains(&format!("wrong.sql:{place}")) || place.is_empty(),
+                "{statement}: {refused:?}"
+            );
             // Not even the statements before the wrong one are applied.
-            ensure!(server.cli_ok(["list", "-o", "csv"])?.lines().count() == listed, "{statement} left something behind");
+            ensure!(
+                server.cli_ok(["list", "-o", "csv"])?.lines().count() == listed,
+                "{statement} left something behind"
+            );
         }
         feed.write(2_000)?;
         server.wait_for_lines(2_000).map(drop)
@@ -150,7 +157,7 @@ fn broken_records_are_listed_and_lose_no_other() {
             if rng.random_ratio(1, 100) {
                 let record = match rng.random_range(0..4) {
                     0 => format!("{line},shop,12.x5,2025-03-01T10:00:00Z"),
-                    1 => format!(",shop,12.05,2025-03-01T10:00:00Z"),
+                    1 => ",shop,12.05,2025-03-01T10:00:00Z".to_owned(),
                     2 => format!("{line},shop"),
                     _ => format!("{line},shop,1.00,on a monday"),
                 };
@@ -170,7 +177,8 @@ fn broken_records_are_listed_and_lose_no_other() {
         ensure!(totals.cell("amount")? == format!("{}.{:02}", amount / 100, amount % 100), "{totals:?}");
         let listed = Table::from_csv(server.cli_ok(["errors", "-o", "csv", "sales"])?.as_bytes())?;
         let position = listed.column("position")?;
-        let places = listed.rows.iter().map(|row| row[position].rsplit(':').next().unwrap_or_default().parse::<usize>());
+        let places =
+            listed.rows.iter().map(|row| row[position].rsplit(':').next().unwrap_or_default().parse::<usize>());
         let mut places = places.collect::<Result<Vec<_>, _>>().context("a position without a line")?;
         places.sort_unstable();
         ensure!(places == broken, "{} of {} broken records are listed", places.len(), broken.len());

@@ -171,8 +171,11 @@ impl Starting {
                 bail!("the server ended with {status} before it answered:\n{}", tail(&self.log));
             }
         };
-        let addresses: Vec<&str> =
-            line.split([' ', ',']).filter(|word| word.starts_with("http://")).map(|word| word.trim_end_matches("/metrics")).collect();
+        let addresses: Vec<&str> = line
+            .split([' ', ','])
+            .filter(|word| word.starts_with("http://"))
+            .map(|word| word.trim_end_matches("/metrics"))
+            .collect();
         let [address, http] = addresses[..] else { bail!("the server announces itself with {line:?}") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(Client::connect(address))?;
@@ -347,7 +350,8 @@ pub(crate) struct Feed {
 impl Feed {
     /// A new file with the header of `text` only. No field of the text holds a line break.
     pub(crate) fn create(path: &Path, text: Vec<u8>) -> Result<Feed> {
-        let ends: Vec<usize> = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+        let ends: Vec<usize> =
+            text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
         let mut feed = Feed { file: File::create(path)?, text, ends, written: 0 };
         feed.write(0)?;
         Ok(feed)

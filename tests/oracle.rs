@@ -127,7 +127,9 @@ fn check(workers: usize) {
         note_running(workers, seed);
         let case = Case::new(seed);
         match run(&case, &case.history, &mut driver, &batch) {
-            Outcome::Refused(text, error) => summary.refuse(format!("{:?}: {}", error.kind, shorten(&error.message)), &text),
+            Outcome::Refused(text, error) => {
+                summary.refuse(format!("{:?}: {}", error.kind, shorten(&error.message)), &text)
+            }
             Outcome::Unusable(unusable) => {
                 summary.unusable += 1;
                 if std::env::var_os("HEADWATER_ORACLE_VERBOSE").is_some() {

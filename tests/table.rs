@@ -74,11 +74,7 @@ impl Table {
 /// of `want` that `got` does not have; all others must be there, in any order, and no more.
 pub(crate) fn assert_cells(name: &str, got: &Table, want: &Table, left_out: &[&str]) -> Result<()> {
     let wanted: Vec<&String> = want.columns.iter().filter(|column| !left_out.contains(&column.as_str())).collect();
-    ensure!(
-        wanted.len() == got.columns.len(),
-        "{name}: columns {} instead of {wanted:?}",
-        got.columns.join(", ")
-    );
+    ensure!(wanted.len() == got.columns.len(), "{name}: columns {} instead of {wanted:?}", got.columns.join(", "));
     let pairs = wanted
         .iter()
         .map(|column| Ok((got.column(column)?, want.column(column)?)))
@@ -96,7 +92,8 @@ pub(crate) fn assert_cells(name: &str, got: &Table, want: &Table, left_out: &[&s
             }
         }
     }
-    differences.extend(got_rows.keys().filter(|key| !want_rows.contains_key(*key)).map(|key| format!("{key}: too many")));
+    differences
+        .extend(got_rows.keys().filter(|key| !want_rows.contains_key(*key)).map(|key| format!("{key}: too many")));
     if !differences.is_empty() {
         let shown = differences.iter().take(12).cloned().collect::<Vec<_>>().join("\n  ");
         bail!("{name}: {} differences in {} rows\n  {shown}", differences.len(), want_rows.len());

@@ -93,7 +93,8 @@ impl Mirror {
         let Some(subscribe_response::Message::Started(started)) = first else { bail!("no start: {first:?}") };
         ensure!(started.schemas.len() == count, "{} schemas for {count} views", started.schemas.len());
         let streams = started.schemas.iter().map(|schema| Batches::new(&schema.arrow_ipc)).collect::<Result<_>>()?;
-        let names = |schema: &headwater_proto::v1::Schema| schema.columns.iter().map(|column| column.name.clone()).collect();
+        let names =
+            |schema: &headwater_proto::v1::Schema| schema.columns.iter().map(|column| column.name.clone()).collect();
         let columns = started.schemas.iter().map(names).collect();
         Ok(Mirror { messages, streams, columns, views: vec![Contents::new(); count], at: 0, changed: 0 })
     }
@@ -107,6 +108,8 @@ impl Mirror {
                 subscribe_response::Message::Closing(closing) => bail!("closed: {}", closing.reason),
                 subscribe_response::Message::Progress(progress) => {
                     ensure!(progress.upper > self.at, "progress to {} after contents at {}", progress.upper, self.at);
+                    // Nothing changed up to there: the next transition goes on from it.
+                    self.at = progress.upper - 1;
                     return Ok(Reached::Progress { upper: progress.upper });
                 }
                 subscribe_response::Message::Transition(transition) => {
@@ -135,7 +138,12 @@ impl Mirror {
             let view = changes.view_index as usize;
             let rows = changes.rows.as_ref().context("changes without rows")?;
             let table = Table::from_batches(&self.streams[view].next(&rows.arrow_ipc)?)?;
-            ensure!(table.rows.len() == changes.diffs.len(), "{} rows, {} diffs", table.rows.len(), changes.diffs.len());
+            ensure!(
+                table.rows.len() == changes.diffs.len(),
+                "{} rows, {} diffs",
+                table.rows.len(),
+                changes.diffs.len()
+            );
             for (row, diff) in table.rows.into_iter().zip(&changes.diffs) {
                 ensure!(*diff != 0, "nothing changes in {row:?}");
                 self.changed += 1;

@@ -108,7 +108,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode> {
     let replay = Arc::new(tokio::task::block_in_place(|| load(&args, &mut screen))?);
     let home = Home::new(args.data_dir.as_deref())?;
     let feed = home.path().join(FEED);
-    std::fs::write(&feed, &replay.text[..replay.header_end]).with_context(|| format!("cannot write {}", feed.display()))?;
+    std::fs::write(&feed, &replay.text[..replay.header_end])
+        .with_context(|| format!("cannot write {}", feed.display()))?;
     let server = Server::start(server_config(home.path(), &args)).await.context("the demo's server did not start")?;
     let code = show(&args, &replay, &server, &feed, &mut screen).await;
     screen.restore();
@@ -118,7 +119,13 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode> {
 }
 
 /// Everything between the start of the server and its end.
-async fn show(args: &DemoArgs, replay: &Arc<Replay>, server: &Server, feed: &Path, screen: &mut Screen) -> Result<ExitCode> {
+async fn show(
+    args: &DemoArgs,
+    replay: &Arc<Replay>,
+    server: &Server,
+    feed: &Path,
+    screen: &mut Screen,
+) -> Result<ExitCode> {
     let control = server.control();
     let mut interrupt = Interrupt::new()?;
     tokio::select! {
@@ -203,7 +210,13 @@ fn plain(error: ControlError) -> anyhow::Error {
 }
 
 /// Writes the feed and shows the views until they hold all of it.
-async fn watch(args: &DemoArgs, replay: &Arc<Replay>, server: &Server, feed: &Path, screen: &mut Screen) -> Result<Report> {
+async fn watch(
+    args: &DemoArgs,
+    replay: &Arc<Replay>,
+    server: &Server,
+    feed: &Path,
+    screen: &mut Screen,
+) -> Result<Report> {
     let views = VIEWS.map(str::to_owned).to_vec();
     let options = SubscribeOptions { views, skip_snapshot: false, progress: false };
     let mut events = server.control().subscribe(options).await.map_err(plain)?;

@@ -12,7 +12,7 @@ const EXIT_CODE: i32 = 101;
 pub(crate) fn install() {
     std::panic::set_hook(Box::new(|info| {
         // A kernel that panics on a row costs that row: the engine turns it into an error of the row.
-        if headwater_dataflow::expr::is_catching() {
+        if headwater_views::server::panic_is_caught() {
             return;
         }
         report(info);

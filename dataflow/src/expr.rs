@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::physical_expr::PhysicalExpr;
 
 mod caught;
+mod columns;
 mod eval;
 
 pub use caught::{caught, is_catching};

@@ -19,13 +19,14 @@ use std::collections::BTreeMap;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{Scope, Stream};
 
-use crate::plan::{Node, Op, Plan};
+use crate::plan::{Node, NodeId, Op, Plan};
 use crate::protocol::{DataflowDescription, Import};
 use crate::repr::{Chunk, CollectionId, Timestamp};
 
 pub(crate) use context::{Context, ErrorLog, Flow, InFlight, Tokens};
 pub(crate) use export::{Exported, tokens};
 pub(crate) use import::{codec_for, decode_delta};
+use mfp::Chunks;
 
 /// A stream of chunks.
 pub(crate) type ChunkStream<'scope> = Stream<'scope, Timestamp, Vec<Chunk>>;
@@ -38,13 +39,13 @@ pub(crate) fn render<'scope>(
     description: &DataflowDescription,
     context: &mut Context<'_>,
 ) -> Exported {
-    let mut imported: BTreeMap<CollectionId, ChunkStream<'scope>> = BTreeMap::new();
+    let mut imported: BTreeMap<CollectionId, Chunks<'scope>> = BTreeMap::new();
     for import in &description.imports {
         let stream = match import {
             Import::Source { schema, port, .. } => source::source(scope, port, schema, context),
             Import::View { collection, schema } => import::import(scope, *collection, schema, context),
         };
-        imported.insert(import.collection(), stream);
+        imported.insert(import.collection(), Chunks::new(stream));
     }
     let output = render_plan(scope, &description.plan, &imported, context);
     export::export(output, description, context)
@@ -53,46 +54,66 @@ pub(crate) fn render<'scope>(
 fn render_plan<'scope>(
     scope: Scope<'scope, Timestamp>,
     plan: &Plan,
-    imported: &BTreeMap<CollectionId, ChunkStream<'scope>>,
+    imported: &BTreeMap<CollectionId, Chunks<'scope>>,
     context: &Context<'_>,
-) -> ChunkStream<'scope> {
-    let mut streams: Vec<ChunkStream<'scope>> = Vec::with_capacity(plan.nodes.len());
-    for Node { op, schema } in &plan.nodes {
-        let input = |id: &crate::plan::NodeId| streams[id.0].clone();
-        let schema_of = |id: &crate::plan::NodeId| plan.node(*id).schema.clone();
-        let stream = match op {
-            Op::Constant { rows } => {
-                let clock = imported.values().next().expect("a dataflow with constants imports the clock").clone();
-                constant::constant(clock, rows, schema, context)
-            }
-            Op::Get { collection, columns, .. } => {
-                let stream = imported.get(collection).expect("everything a plan gets is imported").clone();
-                mfp::project_columns(stream, columns, schema)
-            }
-            Op::Mfp { input: id, filters, project } => mfp::mfp(input(id), filters, project, schema, context),
-            Op::Join { left, right, kind, left_keys, right_keys, null_equals_null, filter } => join::join(
-                join::Side { stream: input(left), schema: schema_of(left), keys: left_keys },
-                join::Side { stream: input(right), schema: schema_of(right), keys: right_keys },
-                join::Shape { kind: *kind, null_equals_null: *null_equals_null, filter: filter.as_ref() },
-                schema,
-                context,
-            ),
-            Op::Reduce { input: id, keys, aggregates, append_only } => {
-                reduce::reduce(input(id), keys, aggregates, *append_only, schema, context)
-            }
-            Op::JoinReduce { facts, partners, null_equals_null, aggregates, order } => reduce::join_reduce(
-                (input(&facts.input), facts),
-                (input(&partners.input), partners),
-                *null_equals_null,
-                aggregates,
-                order,
-                schema,
-                context,
-            ),
-            Op::Distinct { input: id } => reduce::distinct(input(id), schema, context),
-            Op::Union { inputs } => mfp::relabel(scope.concatenate(inputs.iter().map(input)), schema),
-        };
-        streams.push(stream);
+) -> Chunks<'scope> {
+    let mut readers = vec![0usize; plan.nodes.len()];
+    for node in &plan.nodes {
+        node.op.inputs().iter().for_each(|input| readers[input.0] += 1);
     }
-    streams.pop().expect("a plan has at least one node")
+    let mut rendered: Vec<Chunks<'scope>> = Vec::with_capacity(plan.nodes.len());
+    for (index, node) in plan.nodes.iter().enumerate() {
+        let chunks = render_node(scope, plan, node, &rendered, imported, context);
+        // What several read is computed once.
+        rendered.push(if readers[index] > 1 { Chunks::new(chunks.into_stream()) } else { chunks });
+    }
+    rendered.pop().expect("a plan has at least one node")
+}
+
+fn render_node<'scope>(
+    scope: Scope<'scope, Timestamp>,
+    plan: &Plan,
+    Node { op, schema }: &Node,
+    rendered: &[Chunks<'scope>],
+    imported: &BTreeMap<CollectionId, Chunks<'scope>>,
+    context: &Context<'_>,
+) -> Chunks<'scope> {
+    let input = |id: &NodeId| rendered[id.0].clone();
+    let schema_of = |id: &NodeId| plan.node(*id).schema.clone();
+    match op {
+        Op::Constant { rows } => {
+            let clock = imported.values().next().expect("a dataflow with constants imports the clock").clone();
+            Chunks::new(constant::constant(clock.into_stream(), rows, schema, context))
+        }
+        Op::Get { collection, columns, .. } => {
+            let chunks = imported.get(collection).expect("everything a plan gets is imported").clone();
+            chunks.columns(columns, schema)
+        }
+        Op::Mfp { input: id, filters, project } => input(id).mfp(filters, project, schema, context),
+        Op::Join { left, right, kind, left_keys, right_keys, null_equals_null, filter } => Chunks::new(join::join(
+            join::Side { chunks: input(left), schema: schema_of(left), keys: left_keys },
+            join::Side { chunks: input(right), schema: schema_of(right), keys: right_keys },
+            join::Shape { kind: *kind, null_equals_null: *null_equals_null, filter: filter.as_ref() },
+            schema,
+            context,
+        )),
+        Op::Reduce { input: id, keys, aggregates, append_only } => {
+            Chunks::new(reduce::reduce(input(id), keys, aggregates, *append_only, schema, context))
+        }
+        Op::JoinReduce { facts, partners, null_equals_null, aggregates, order } => reduce::join_reduce(
+            (input(&facts.input), facts),
+            (input(&partners.input), partners),
+            *null_equals_null,
+            aggregates,
+            order,
+            schema,
+            context,
+        ),
+        Op::Distinct { input: id } => Chunks::new(reduce::distinct(input(id), schema, context)),
+        Op::Union { inputs } => {
+            let columns: Vec<usize> = (0..schema.fields().len()).collect();
+            let all = scope.concatenate(inputs.iter().map(|id| input(id).into_stream()));
+            Chunks::new(all).columns(&columns, schema)
+        }
+    }
 }

@@ -42,7 +42,9 @@ async fn main() -> Result<()> {
                 }
             }
             subscribe_response::Message::Progress(_) => {}
-            subscribe_response::Message::Closing(closing) => bail!("the server ends the subscription: {}", closing.reason),
+            subscribe_response::Message::Closing(closing) => {
+                bail!("the server ends the subscription: {}", closing.reason)
+            }
         }
     }
     Ok(())
@@ -89,7 +91,8 @@ impl Board {
     fn top(&self, count: usize) -> String {
         let mut rows: Vec<&(String, i64)> = self.rows.keys().collect();
         rows.sort_by_key(|(_, gross)| std::cmp::Reverse(*gross));
-        let cells = rows.iter().take(count).map(|(country, gross)| format!("{country} {}.{:03}", gross / 1000, gross % 1000));
+        let cells =
+            rows.iter().take(count).map(|(country, gross)| format!("{country} {}.{:03}", gross / 1000, gross % 1000));
         cells.collect::<Vec<_>>().join("   ")
     }
 }

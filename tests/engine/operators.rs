@@ -84,7 +84,10 @@ fn all_classes(workers: usize) {
     }
     driver.wait_installed(0).expect("nothing is left behind");
     driver.shutdown();
-    eprintln!("operators on {workers} worker(s): {} histories, {states} states equal", CLASSES.len() as u64 * HISTORIES);
+    eprintln!(
+        "operators on {workers} worker(s): {} histories, {states} states equal",
+        CLASSES.len() as u64 * HISTORIES
+    );
 }
 
 #[test]

@@ -42,11 +42,7 @@ pub(crate) fn pairs() -> SchemaRef {
 }
 
 /// A plan that reads `tables` and goes on with `more`.
-pub(crate) fn plan_over(
-    tables: &[CollectionId],
-    append_only: bool,
-    more: impl FnOnce(&mut Plan, &[NodeId]),
-) -> Plan {
+pub(crate) fn plan_over(tables: &[CollectionId], append_only: bool, more: impl FnOnce(&mut Plan, &[NodeId])) -> Plan {
     let mut plan = Plan::default();
     let gets: Vec<NodeId> = tables
         .iter()
@@ -285,8 +281,7 @@ fn chain_plan(tables: &[CollectionId]) -> Plan {
     plan_over(tables, false, |plan, gets| {
         let distinct = plan.push(Op::Distinct { input: gets[0] }, pairs());
         let count = aggregate(AggregateFunc::Count, None, DataType::Int64);
-        let reduce =
-            Op::Reduce { input: distinct, keys: vec![int(1)], aggregates: vec![count], append_only: false };
+        let reduce = Op::Reduce { input: distinct, keys: vec![int(1)], aggregates: vec![count], append_only: false };
         let reduced = plan.push(reduce, pairs());
         plan.push(join_op(&[reduced, gets[1]], false, false), wide());
     })

@@ -53,7 +53,8 @@ fn create<'w>(
 ) -> (Living, Box<dyn FnOnce() + Send + 'w>) {
     let class = loop {
         let class = if rng.random_bool(0.2) { SLOW } else { CLASSES[rng.random_range(0..CLASSES.len())] };
-        let unfit = class.append_only || class.name == "cross join" || needs_clock(&(class.plan)(&[ObjectId(1).rows(); 2]));
+        let unfit =
+            class.append_only || class.name == "cross join" || needs_clock(&(class.plan)(&[ObjectId(1).rows(); 2]));
         if !unfit {
             break class;
         }
@@ -65,7 +66,11 @@ fn create<'w>(
         let times = world.log.times();
         let as_of = if rng.random_bool(0.3) { times[rng.random_range(0..times.len())] } else { world.now };
         let collections: Vec<_> = world.tables.iter().map(|table| table.collection).collect();
-        (world.import(&tables, Some(as_of), driver), (class.plan)(&collections[..class.tables]), rng.random_range(50..400))
+        (
+            world.import(&tables, Some(as_of), driver),
+            (class.plan)(&collections[..class.tables]),
+            rng.random_range(50..400),
+        )
     };
     let imports: Vec<Import> = std::mem::take(&mut seam.imports);
     let as_of = seam.as_of;

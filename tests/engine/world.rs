@@ -173,12 +173,8 @@ impl World {
     /// The seam: a port per table of `tables` that gets every later tick, and the log so far. Finish it with
     /// [`Seam::replay`] outside of the critical section.
     pub(crate) fn import(&mut self, tables: &[usize], as_of: Option<Timestamp>, driver: &Driver) -> Seam {
-        let mut seam = Seam {
-            as_of: as_of.unwrap_or(self.now),
-            log: self.log.clone(),
-            feeds: Vec::new(),
-            imports: Vec::new(),
-        };
+        let mut seam =
+            Seam { as_of: as_of.unwrap_or(self.now), log: self.log.clone(), feeds: Vec::new(), imports: Vec::new() };
         for table in tables {
             let (feed, import) = driver.port(self.tables[*table].collection, &self.tables[*table].schema);
             let lane = self.lanes_made;
@@ -203,7 +199,10 @@ impl World {
         match lane.refused.take() {
             Some(first) => {
                 lane.feed.reopen();
-                self.log.changes[first - self.log.forgotten..].iter().map(|logged| logged.ticks[lane.table].clone()).collect()
+                self.log.changes[first - self.log.forgotten..]
+                    .iter()
+                    .map(|logged| logged.ticks[lane.table].clone())
+                    .collect()
             }
             None => {
                 lane.feed.follow();

@@ -210,7 +210,8 @@ fn probed(queries: &mut Queries<'_>) -> Check {
             Check::Probe { core, probe: top.clone(), top }
         }
         1 => {
-            let probe = Node::new(Kind::Query, "SELECT {} AS a, {} AS b FROM core", [kept.node.clone(), first.node.clone()]);
+            let probe =
+                Node::new(Kind::Query, "SELECT {} AS a, {} AS b FROM core", [kept.node.clone(), first.node.clone()]);
             let template = "SELECT {} AS c0, COUNT({}) AS c1, COUNT(DISTINCT {}) AS c2 FROM core GROUP BY 1";
             let top = Node::new(Kind::Query, template, [kept.node, first.node.clone(), first.node]);
             Check::Probe { core, probe, top }

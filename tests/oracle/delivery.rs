@@ -103,13 +103,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Creates one view after change `fed` with everything up to change `as_of` as its snapshot.
-    fn create(
-        &mut self,
-        driver: &mut Driver,
-        placed: &mut Placed,
-        as_of: usize,
-        fed: usize,
-    ) -> Result<(), Stalled> {
+    fn create(&mut self, driver: &mut Driver, placed: &mut Placed, as_of: usize, fed: usize) -> Result<(), Stalled> {
         let mut imports = Vec::new();
         let mut feeds = Vec::new();
         for collection in &placed.planned.imports {

@@ -31,6 +31,7 @@ pub(crate) enum Expected {
 #[derive(Clone, Debug)]
 pub(crate) enum Unusable {
     /// A query that cannot fail fails in the batch.
+    #[expect(dead_code, reason = "shown by Debug")]
     Batch(String, SqlError),
     /// Too many rows.
     Big,
@@ -82,8 +83,7 @@ fn before_of(before: &Contents, now: &Contents) -> Contents {
 
 fn expected(batch: &Batch, names: &Names, contents: &Contents, check: &Check) -> Result<Expected, Unusable> {
     let sure = |query: &str, names: &Names, contents: &Contents| -> Result<Answer, Unusable> {
-        let answer =
-            batch.answer(query, names, contents).map_err(|error| Unusable::Batch(query.to_owned(), error))?;
+        let answer = batch.answer(query, names, contents).map_err(|error| Unusable::Batch(query.to_owned(), error))?;
         if answer.rows.values().sum::<i64>() > ROWS_MAX { Err(Unusable::Big) } else { Ok(answer) }
     };
     let staged = |core: &str, probe: &str, top: &str, units: fn(&Rows) -> Vec<Unit>| {

@@ -105,8 +105,9 @@ impl<'a> Queries<'a> {
     /// A condition for WHERE: comparisons and the like, and with some luck a semi join.
     fn filters(&mut self, columns: &[Column], depth: usize) -> Vec<Node> {
         let mut conditions = Vec::new();
-        if self.chance(45) {
-            for _ in 0..self.rng.random_range(1..=2) {
+        if self.chance(40) {
+            let count = if self.chance(80) { 1 } else { 2 };
+            for _ in 0..count {
                 conditions.push(self.over(columns).of(Class::Boolean, 2).node);
             }
         }
@@ -122,10 +123,16 @@ fn name_items(items: &[Typed]) -> (Node, Vec<Column>) {
     let columns: Vec<Column> = items
         .iter()
         .enumerate()
-        .map(|(index, item)| Column { name: format!("c{index}"), sql_type: item.sql_type, facts: item.facts })
+        .map(|(index, item)| Column {
+            name: format!("c{index}"),
+            sql_type: item.sql_type,
+            facts: item.facts,
+            samples: Vec::new(),
+        })
         .collect();
-    let nodes = items.iter().zip(&columns).map(|(item, column)| {
-        Node::new(Kind::Clause, &format!("{{}} AS {}", column.name), [item.node.clone()])
-    });
+    let nodes = items
+        .iter()
+        .zip(&columns)
+        .map(|(item, column)| Node::new(Kind::Clause, &format!("{{}} AS {}", column.name), [item.node.clone()]));
     (Node::list(", ", nodes), columns)
 }

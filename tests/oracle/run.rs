@@ -36,6 +36,8 @@ pub(crate) struct Tally {
     pub(crate) views: usize,
     pub(crate) states: usize,
     pub(crate) rows: usize,
+    /// States without rows and errors.
+    pub(crate) empty: usize,
     /// States that had errors.
     pub(crate) failing: usize,
     /// States of which one side had errors and the other none, where that is allowed.
@@ -48,6 +50,7 @@ impl Tally {
         self.views += other.views;
         self.states += other.states;
         self.rows += other.rows;
+        self.empty += other.empty;
         self.failing += other.failing;
         self.undecided += other.undecided;
     }
@@ -74,11 +77,7 @@ pub(crate) fn run(case: &Case, fed: &History, driver: &mut Driver, batch: &Batch
         };
         let object = driver.new_object();
         names.add_collection(&view.name, object.rows(), planned.schema.clone(), planned.append_only);
-        readers.push(Reader {
-            check: view.check.clone(),
-            collection: object.rows(),
-            schema: planned.schema.clone(),
-        });
+        readers.push(Reader { check: view.check.clone(), collection: object.rows(), schema: planned.schema.clone() });
         let time = case.history.changes[view.as_of].time;
         let next = case.history.changes.get(view.as_of + 1).map_or(time + 1, |change| change.time);
         // Where views are read as soon as they are created, no tick may have to come first.
@@ -136,9 +135,7 @@ fn compare(
     let view = &case.views[index];
     let (rows, errors) = match placed.at_as_of.clone() {
         Some(both) => both,
-        None => {
-            (driver.peek(placed.object.rows(), placed.as_of)?, driver.peek(placed.object.errors(), placed.as_of)?)
-        }
+        None => (driver.peek(placed.object.rows(), placed.as_of)?, driver.peek(placed.object.errors(), placed.as_of)?),
     };
     let changes = &case.history.changes;
     let last = changes.last().expect("a history has changes").time;
@@ -151,6 +148,7 @@ fn compare(
         let said = judge(&expected[at(*time)], rows, errors, tally);
         if !said.is_empty() {
             let _ = writeln!(wrong, "{} at {time} (as_of {}):\n{said}", view.name, placed.as_of);
+            let _ = writeln!(wrong, "{}", placed.planned.explain);
             return Ok(());
         }
     }
@@ -158,8 +156,7 @@ fn compare(
     if placed.as_of <= last {
         let since = if case.long_history { placed.as_of } else { last };
         let time = rng.random_range(since..=last);
-        let (rows, errors) =
-            (driver.peek(placed.object.rows(), time)?, driver.peek(placed.object.errors(), time)?);
+        let (rows, errors) = (driver.peek(placed.object.rows(), time)?, driver.peek(placed.object.errors(), time)?);
         let said = judge(&expected[at(time)], &rows, &errors, tally);
         if !said.is_empty() {
             let _ = writeln!(wrong, "{} peeked at {time} (as_of {}):\n{said}", view.name, placed.as_of);
@@ -173,6 +170,7 @@ fn judge(expected: &Expected, rows: &Rows, errors: &Rows, tally: &mut Tally) -> 
     let count: i64 = errors.values().sum();
     tally.states += 1;
     tally.rows += rows.len();
+    tally.empty += usize::from(rows.is_empty() && errors.is_empty());
     tally.failing += usize::from(!errors.is_empty());
     if let Some((row, diff)) = rows.iter().chain(errors).find(|(_, diff)| **diff < 0) {
         return format!("  a count below zero: {diff} x {row:?}\n");

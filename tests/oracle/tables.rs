@@ -35,9 +35,8 @@ pub(crate) struct Domain {
 impl Table {
     /// The columns in Arrow.
     pub(crate) fn schema(&self) -> SchemaRef {
-        let field = |(column, domain): (&Column, &Domain)| {
-            Field::new(&column.name, column.sql_type.arrow(), domain.null > 0.0)
-        };
+        let field =
+            |(column, domain): (&Column, &Domain)| Field::new(&column.name, column.sql_type.arrow(), domain.null > 0.0);
         Arc::new(Schema::new(self.columns.iter().zip(&self.domains).map(field).collect::<Vec<_>>()))
     }
 
@@ -71,11 +70,26 @@ pub(crate) fn table(rng: &mut ChaCha8Rng, name: String, big: bool) -> Table {
     for index in 0..rng.random_range(2..=names.len()) {
         let sql_type = if index == 0 { key_type } else { any_type(rng) };
         let (domain, facts) = if index == 0 { key_domain(rng, sql_type, big) } else { domain(rng, sql_type) };
-        columns.push(Column { name: names[index].to_owned(), sql_type, facts });
+        let samples = domain.values.iter().take(4).filter_map(|value| literal(value, sql_type)).collect();
+        columns.push(Column { name: names[index].to_owned(), sql_type, facts, samples });
         domains.push(domain);
     }
     let rows_max = if big { rng.random_range(150..400) } else { rng.random_range(1..28) };
     Table { name, columns, domains, append_only: rng.random_bool(0.2), rows_max }
+}
+
+/// A value in SQL, where that is simple.
+fn literal(value: &Value, sql_type: SqlType) -> Option<String> {
+    match (value, sql_type) {
+        (Value::Int(value), _) if value.unsigned_abs() < 1 << 40 => Some(format!("({value})")),
+        (Value::Text(text), _) => Some(format!("'{}'", text.replace('\'', "''"))),
+        (Value::Boolean(value), _) => Some(value.to_string()),
+        (Value::Timestamp(micros), _) => Some(format!("to_timestamp_micros({micros})")),
+        (Value::Decimal(value, scale), SqlType::Decimal(..)) if *scale == 2 && *value >= 0 => {
+            Some(format!("CAST({}.{:02} AS {})", value / 100, value % 100, sql_type.name()))
+        }
+        _ => None,
+    }
 }
 
 fn any_type(rng: &mut ChaCha8Rng) -> SqlType {
@@ -195,8 +209,26 @@ fn doubles(rng: &mut ChaCha8Rng, count: usize) -> (Domain, Facts) {
 /// A text: empty, of many alphabets, with shared beginnings, with blanks, quotes and digits.
 pub(crate) fn text(rng: &mut ChaCha8Rng) -> String {
     const PIECES: [&str; 20] = [
-        "", "a", "A", "ab", "abc", "abd", "ä", "äß", "日本", "🙂", " x ", "12", "-7", "3.5", "x,y", "O'Neil", "%_", "\\",
-        "true", "2011-02-03",
+        "",
+        "a",
+        "A",
+        "ab",
+        "abc",
+        "abd",
+        "ä",
+        "äß",
+        "日本",
+        "🙂",
+        " x ",
+        "12",
+        "-7",
+        "3.5",
+        "x,y",
+        "O'Neil",
+        "%_",
+        "\\",
+        "true",
+        "2011-02-03",
     ];
     match rng.random_range(0..8) {
         0 => format!("a rather long beginning that all of them share {}", rng.random_range(0..9)),

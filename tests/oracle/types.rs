@@ -150,4 +150,6 @@ pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) sql_type: SqlType,
     pub(crate) facts: Facts,
+    /// Literals of some values it takes, so that comparisons hit.
+    pub(crate) samples: Vec<String>,
 }

@@ -325,3 +325,8 @@ fn readiness(mut observed: watch::Receiver<Observed>, draining: watch::Receiver<
 
 #[cfg(test)]
 mod tests;
+
+/// Whether a panic of this thread, now, costs no more than one row: a hook that ends the process asks it first.
+pub fn panic_is_caught() -> bool {
+    headwater_dataflow::expr::is_catching()
+}

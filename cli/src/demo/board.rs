@@ -100,7 +100,13 @@ impl Board {
         top(self.customers.values(), count, |customer| customer.monetary_mils)
     }
 
-    fn change(&mut self, view: usize, batch: &RecordBatch, rows: impl Iterator<Item = usize>, comes: bool) -> Result<()> {
+    fn change(
+        &mut self,
+        view: usize,
+        batch: &RecordBatch,
+        rows: impl Iterator<Item = usize>,
+        comes: bool,
+    ) -> Result<()> {
         let columns = Columns(batch);
         for row in rows {
             match view {

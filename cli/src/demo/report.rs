@@ -43,7 +43,8 @@ impl Report {
             text.push(format!("the plain sum: {:?}", self.expected));
         }
         let rate = (lines as f64 / self.elapsed.as_secs_f64().max(0.001)) as u64;
-        let took = format!("{} lines in {:.1} s, {} lines/s", thousands(lines), self.elapsed.as_secs_f64(), thousands(rate));
+        let took =
+            format!("{} lines in {:.1} s, {} lines/s", thousands(lines), self.elapsed.as_secs_f64(), thousands(rate));
         text.push(match self.delays_ms() {
             Some((median, slow)) => format!("{took}; visible after {median} ms (median), {slow} ms (99 of 100)"),
             None => took,
@@ -74,7 +75,9 @@ fn next_steps(address: &str, kept: Option<&Path>, stays: bool) -> Vec<String> {
         (false, Some(dir)) => {
             let dir = dir.display();
             server = "http://127.0.0.1:6565".to_owned();
-            text.push(format!("  headwater serve --data-dir {dir}/data --base-dir {dir}    # goes on where the demo stopped"));
+            text.push(format!(
+                "  headwater serve --data-dir {dir}/data --base-dir {dir}    # goes on where the demo stopped"
+            ));
         }
         (false, None) => {
             text.push("  headwater demo             # in a terminal it stays up for queries".to_owned());
@@ -124,12 +127,16 @@ mod tests {
     fn unequal_totals_are_said() {
         let expected = Totals { gross_mils: 5, lines: 2, errors: 1, ..Totals::default() };
         let shown = Totals { errors: 0, ..expected };
-        let report = |errors, shown| Report { shown, errors, expected, elapsed: Duration::from_secs(2), delays: Vec::new() };
+        let report =
+            |errors, shown| Report { shown, errors, expected, elapsed: Duration::from_secs(2), delays: Vec::new() };
         assert!(report(1, shown).equal());
         assert!(!report(0, shown).equal());
         let off = report(1, Totals { gross_mils: 6, ..shown });
         assert!(!off.equal());
         let text = off.lines("127.0.0.1:1", None, false).join("\n");
-        assert!(text.contains("equal to a plain sum over the rows: no\nthe plain sum: Totals { gross_mils: 5"), "{text}");
+        assert!(
+            text.contains("equal to a plain sum over the rows: no\nthe plain sum: Totals { gross_mils: 5"),
+            "{text}"
+        );
     }
 }

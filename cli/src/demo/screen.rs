@@ -65,7 +65,8 @@ impl Screen {
         let all_there = board.totals().lines >= replay.totals.lines;
         if self.live {
             let (width, height) = terminal::size().unwrap_or((100, 40));
-            let frame = Frame { board, time: writer.time(), rate, delay: writer.last_delay(), replay, address: &self.address };
+            let frame =
+                Frame { board, time: writer.time(), rate, delay: writer.last_delay(), replay, address: &self.address };
             // The last row stays free: a line break there would scroll.
             let rows = frame.rows(usize::from(width), usize::from(height).saturating_sub(2));
             self.redraw(&rows)
@@ -73,7 +74,8 @@ impl Screen {
             self.plain_due = Instant::now() + PLAIN_EVERY;
             let totals = board.totals();
             let time = writer.time().map(|time| time.format("%Y-%m-%d").to_string()).unwrap_or_default();
-            let delay = writer.last_delay().map(|delay| format!(", fresh to {} ms", delay.as_millis())).unwrap_or_default();
+            let delay =
+                writer.last_delay().map(|delay| format!(", fresh to {} ms", delay.as_millis())).unwrap_or_default();
             self.say(&format!(
                 "{time:10} {:>9} lines, gross {:>14}, {:>6} orders, {:>5} customers, {} lines/s{delay}",
                 thousands(totals.lines),
@@ -153,11 +155,19 @@ impl Frame<'_> {
     fn rows(&self, width: usize, height: usize) -> Vec<String> {
         let totals = self.board.totals();
         let mut rows = vec![
-            format!("{}  {}", "headwater demo".bold(), self.address),
+            cut(&format!("headwater demo, a gift shop in pounds, served on {}", self.address), width)
+                .bold()
+                .to_string(),
             self.progress(width),
             String::new(),
-            cut(&format!("  gross   {:>16}    orders    {:>9}", money(totals.gross_mils), thousands(totals.orders)), width),
-            cut(&format!("  refunds {:>16}    customers {:>9}", money(totals.refund_mils), thousands(totals.customers)), width),
+            cut(
+                &format!("  gross   {:>16}    orders    {:>9}", money(totals.gross_mils), thousands(totals.orders)),
+                width,
+            ),
+            cut(
+                &format!("  refunds {:>16}    customers {:>9}", money(totals.refund_mils), thousands(totals.customers)),
+                width,
+            ),
             cut(
                 &format!(
                     "  net     {:>16}    lines     {:>9}",
@@ -168,12 +178,27 @@ impl Frame<'_> {
             ),
         ];
         // Three tables of the same height, as high as the terminal allows.
-        let body = height.saturating_sub(rows.len() + 6).min(24) / 3;
+        let body = height.saturating_sub(rows.len() + 9).min(24) / 3;
         let [countries, days, customers] = self.board.counts();
         if body > 0 {
-            rows.extend(table(&format!("country_kpis, {countries} rows"), ["country", "gross", "orders", "customers"], self.countries(body), width));
-            rows.extend(table(&format!("daily_kpis, {days} rows"), ["day", "gross", "orders", "new"], self.days(body), width));
-            rows.extend(table(&format!("rfm_base, {customers} rows"), ["customer", "spent", "orders", "last sale"], self.customers(body), width));
+            rows.extend(table(
+                &format!("country_kpis, {countries} rows"),
+                ["country", "gross", "orders", "customers"],
+                self.countries(body),
+                width,
+            ));
+            rows.extend(table(
+                &format!("daily_kpis, {days} rows"),
+                ["day", "net", "orders", "new buyers"],
+                self.days(body),
+                width,
+            ));
+            rows.extend(table(
+                &format!("rfm_base, {customers} rows"),
+                ["customer", "spent", "orders", "last sale"],
+                self.customers(body),
+                width,
+            ));
         }
         rows.truncate(height);
         rows
@@ -229,7 +254,7 @@ fn table(title: &str, header: [&str; 4], rows: Vec<[String; 4]>, width: usize) -
     let row = |cells: [&str; 4]| {
         cut(&format!("  {:<22.22}{:>18}{:>10}{:>14}", cells[0], cells[1], cells[2], cells[3]), width)
     };
-    let mut text = vec![format!("{}", cut(title, width).bold()), format!("{}", row(header).dim())];
+    let mut text = vec![String::new(), cut(title, width).bold().to_string(), row(header).dim().to_string()];
     text.extend(rows.iter().map(|cells| row([&cells[0], &cells[1], &cells[2], &cells[3]])));
     text
 }
@@ -250,8 +275,14 @@ mod tests {
     #[test]
     fn a_frame_fits_the_terminal() {
         let (board, replay) = (Board::default(), Replay::generated(1, 1_000));
-        let frame =
-            Frame { board: &board, time: None, rate: 1_234, delay: None, replay: &replay, address: "http://127.0.0.1:1" };
+        let frame = Frame {
+            board: &board,
+            time: None,
+            rate: 1_234,
+            delay: None,
+            replay: &replay,
+            address: "http://127.0.0.1:1",
+        };
         for (width, height) in [(100, 40), (20, 8), (0, 0)] {
             let rows = frame.rows(width, height);
             assert!(rows.len() <= height);

@@ -46,7 +46,8 @@ impl Writer {
         let (marks, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let shared = Arc::new(Shared { replay, marks, stop, writes: Mutex::default() });
         let writing = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("demo-writer".to_owned()).spawn(move || writing.run(file, pace))?;
+        let thread =
+            std::thread::Builder::new().name("demo-writer".to_owned()).spawn(move || writing.run(file, pace))?;
         Ok(Writer { shared, thread: Some(thread), delays: Vec::new() })
     }
 

@@ -2,18 +2,8 @@
 //! VLDB 1995): a group-by over an inner join, whose aggregates are additive and read one side only, adds that side up per
 //! (key, group) before the join. Multiplicities of the other side become factors, so it need not be unique.
 
-use std::sync::Arc;
-
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
-
 use super::{Aggregate, JoinKind, JoinedSide, NodeId, Op, Plan};
 use crate::expr::ScalarExpr;
-
-/// Functions that have a value for every row. Others stay above the join: below it they might fail for a row that has no
-/// partner, and an error would appear that the query does not have.
-const TOTAL_FUNCTIONS: [&str; 6] = ["date_trunc", "date_part", "lower", "upper", "coalesce", "character_length"];
 
 #[derive(Clone, Copy, PartialEq)]
 enum JoinSide {
@@ -93,53 +83,26 @@ fn fuse(plan: &Plan, id: NodeId, uses: &[usize]) -> Option<Op> {
     })
 }
 
-/// The expression over one side's columns, and that side (`None` for constants). `None` if it needs both sides or might
-/// fail.
+/// The expression over one side's columns, and that side (`None` for constants).
+///
+/// `None` if it needs both sides, or might fail: below the join it might fail for a row that has no partner, and an error
+/// would appear that the query does not have.
 fn below_join(
     expr: &ScalarExpr,
     project: Option<&Vec<ScalarExpr>>,
     width: usize,
 ) -> Option<(ScalarExpr, Option<JoinSide>)> {
-    let composed = expr.expr.clone().transform_up(|node| {
-        let replaced = node
-            .downcast_ref::<Column>()
-            .and_then(|column| project.map(|project| Arc::clone(&project[column.index()].expr)));
-        Ok(match replaced {
-            // The replacement speaks of the join's columns: it is final.
-            Some(replaced) => Transformed::new(replaced, true, TreeNodeRecursion::Continue),
-            None => Transformed::no(node),
-        })
-    });
-    let composed = composed.ok()?.data;
-    let (mut left, mut right, mut total) = (false, false, true);
-    let _ = composed.apply(|node| {
-        if let Some(column) = node.downcast_ref::<Column>() {
-            if column.index() < width { left = true } else { right = true }
-        } else if let Some(function) = node.downcast_ref::<ScalarFunctionExpr>() {
-            total &= TOTAL_FUNCTIONS.contains(&function.name());
-        } else {
-            total &= node.downcast_ref::<Literal>().is_some();
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    if !total || (left && right) {
+    let composed = project.map_or_else(|| expr.clone(), |project| expr.inlined(project));
+    if !composed.never_fails() {
         return None;
     }
-    let moved: Arc<dyn PhysicalExpr> = if right { shift(composed, width)? } else { composed };
-    let side = if left { Some(JoinSide::Left) } else { right.then_some(JoinSide::Right) };
-    Some((ScalarExpr { expr: moved, ..expr.clone() }, side))
-}
-
-/// The expression with its columns counted from the right side's first.
-fn shift(expr: Arc<dyn PhysicalExpr>, width: usize) -> Option<Arc<dyn PhysicalExpr>> {
-    let shifted = expr.transform_up(|node| {
-        let column = node.downcast_ref::<Column>().map(|column| Column::new(column.name(), column.index() - width));
-        Ok(match column {
-            Some(column) => Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>),
-            None => Transformed::no(node),
-        })
-    });
-    shifted.ok().map(|shifted| shifted.data)
+    let columns = composed.columns();
+    match (columns.first(), columns.last()) {
+        (Some(_), Some(last)) if *last < width => Some((composed, Some(JoinSide::Left))),
+        (Some(first), Some(_)) if *first >= width => Some((composed.shifted(width), Some(JoinSide::Right))),
+        (Some(_), Some(_)) => None,
+        _ => Some((composed, None)),
+    }
 }
 
 /// Removes nodes that nobody reads any more.

@@ -14,9 +14,9 @@ use timely::dataflow::operators::generic::Operator;
 use timely::progress::frontier::MutableAntichain;
 
 use super::import::{UpdatesByTime, codec_for};
-use super::{ChunkStream, Context, Tokens};
+use super::{Chunks, Context, Tokens};
 use crate::protocol::{DataflowDescription, Response};
-use crate::repr::{Chunk, Diff, ErrorRow, ErrorRows, ObjectId, Row, RowCodec, Timestamp, errors_schema};
+use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, Row, RowCodec, Timestamp, errors_schema};
 use crate::spines::{BatchStream, RowTrace, RowUpdate, arrange_rows, for_each_update};
 
 /// What the worker keeps of a rendered dataflow.
@@ -33,14 +33,13 @@ pub(crate) struct Exported {
 
 /// Arranges rows and errors, and sends what changes after `as_of`.
 pub(super) fn export<'scope>(
-    output: ChunkStream<'scope>,
+    output: Chunks<'scope>,
     description: &DataflowDescription,
     context: &mut Context<'_>,
 ) -> Exported {
     let rows_schema = description.plan.schema();
-    let errors = error_chunks(output.clone(), context);
     let (row_batches, rows) = arrange_rows(encode(output, &rows_schema), "Arrange rows");
-    let (error_batches, error_trace) = arrange_rows(encode(errors, &errors_schema()), "Arrange errors");
+    let (error_batches, error_trace) = arrange_rows(error_updates(row_batches.clone(), context), "Arrange errors");
     let stop = Rc::new(Cell::new(false));
     let sink = Sink {
         object: description.object,
@@ -62,36 +61,46 @@ pub(crate) fn tokens(tokens: Vec<Box<dyn Any>>) -> Tokens {
 }
 
 /// Rows as updates of an arrangement.
-fn encode<'scope>(stream: ChunkStream<'scope>, schema: &SchemaRef) -> Stream<'scope, Timestamp, Vec<RowUpdate>> {
+fn encode<'scope>(
+    Chunks { stream, steps }: Chunks<'scope>,
+    schema: &SchemaRef,
+) -> Stream<'scope, Timestamp, Vec<RowUpdate>> {
     let codec = codec_for(schema);
     stream.unary(Pipeline, "Encode", move |_, _| {
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
-                for Chunk { time, delta } in chunks.drain(..) {
-                    let rows = codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
-                    session.give_iterator((0..delta.len()).map(|index| {
-                        let row = Row::new(rows.get(index));
-                        ((row, ()), time, delta.diffs.get(index))
-                    }));
+                for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
+                    session.give_iterator(row_updates(&codec, time, &delta));
                 }
             });
         }
     })
 }
 
-/// The errors of the whole dataflow: stands behind all operators, so that a time's errors are complete when the input
-/// frontier has passed it.
-fn error_chunks<'scope>(output: ChunkStream<'scope>, context: &Context<'_>) -> ChunkStream<'scope> {
+fn row_updates(codec: &RowCodec, time: Timestamp, delta: &Delta) -> impl Iterator<Item = RowUpdate> {
+    let rows = codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
+    let diffs = delta.diffs.clone();
+    (0..delta.len()).map(move |index| ((Row::new(rows.get(index)), ()), time, diffs.get(index)))
+}
+
+/// The errors of the whole dataflow. It stands behind all operators, which is why it reads the arrangement's batches: a
+/// time's errors are complete when that frontier has passed it.
+fn error_updates<'scope>(
+    batches: BatchStream<'scope>,
+    context: &Context<'_>,
+) -> Stream<'scope, Timestamp, Vec<RowUpdate>> {
     let errors = context.errors.clone();
-    output.unary_frontier(Pipeline, "Errors", move |capability, _| {
+    let codec = codec_for(&errors_schema());
+    batches.unary_frontier(Pipeline, "Errors", move |capability, _| {
         let mut capability = Some(capability);
         move |(input, frontier), output| {
-            input.for_each(|_, chunks| chunks.clear());
+            input.for_each(|_, batches| batches.clear());
             let upper = first_of(frontier);
             while let Some((time, rows)) = errors.take_before(upper) {
                 let held = capability.as_ref().expect("errors are written before the frontier passes their time");
-                output.session(&held.delayed(&time)).give(Chunk { time, delta: error_delta(rows) });
+                let held = held.delayed(&time);
+                output.session(&held).give_iterator(row_updates(&codec, time, &error_delta(rows)));
             }
             match (upper, &mut capability) {
                 (Some(upper), Some(capability)) => capability.downgrade(&upper),
@@ -101,14 +110,14 @@ fn error_chunks<'scope>(output: ChunkStream<'scope>, context: &Context<'_>) -> C
     })
 }
 
-fn error_delta(errors: Vec<(ErrorRow, Diff)>) -> crate::repr::Delta {
+fn error_delta(errors: Vec<(ErrorRow, Diff)>) -> Delta {
     let mut rows = ErrorRows::default();
     let mut diffs = Vec::with_capacity(errors.len());
     for (error, diff) in errors {
         rows.push(&error);
         diffs.push(diff);
     }
-    crate::repr::Delta { rows: rows.finish(), diffs: crate::repr::Diffs::Each(diffs.into()) }
+    Delta { rows: rows.finish(), diffs: Diffs::Each(diffs.into()) }
 }
 
 fn first_of(frontier: &MutableAntichain<Timestamp>) -> Option<Timestamp> {

@@ -14,7 +14,7 @@ use timely::dataflow::operators::generic::Operator;
 use super::import::codec_for;
 use super::keyed::{KeyedRows, blocks, to_worker};
 use super::pending::Pending;
-use super::{ChunkStream, Context};
+use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::JoinKind;
 use crate::repr::{Chunk, RowCodec, Timestamp, any_null, hash_bytes, owner};
@@ -23,7 +23,7 @@ use pairs::PairBuilder;
 
 /// One input of a join.
 pub(super) struct Side<'scope, 'a> {
-    pub(super) stream: ChunkStream<'scope>,
+    pub(super) chunks: Chunks<'scope>,
     pub(super) schema: SchemaRef,
     pub(super) keys: &'a [ScalarExpr],
 }
@@ -76,11 +76,12 @@ fn key_rows<'scope>(
     let key_codec = RowCodec::new(keys.iter().map(|key| &key.data_type)).unwrap_or_else(|error| panic!("{error}"));
     let row_codec = codec_for(&side.schema);
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
-    let keyed = side.stream.unary(Pipeline, "Key rows", move |_, _| {
+    let Chunks { stream, steps } = side.chunks;
+    let keyed = stream.unary(Pipeline, "Key rows", move |_, _| {
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
-                for Chunk { time, delta } in chunks.drain(..) {
+                for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
                     let evaluated = evaluate(&keys, delta, &position);
                     errors.extend(time, evaluated.errors);
                     let key_rows = key_codec.encode(&evaluated.columns).expect("keys have their planned types");

@@ -18,7 +18,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::keyed::to_worker;
 use super::pending::Pending;
-use super::{ChunkStream, Context};
+use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::Aggregate;
 use crate::repr::{Chunk, Timestamp, hash_bytes, owner};
@@ -29,7 +29,7 @@ use partial::{PartialGroups, Preaggregator};
 
 /// One row per group: keys, then aggregates.
 pub(super) fn reduce<'scope>(
-    stream: ChunkStream<'scope>,
+    chunks: Chunks<'scope>,
     keys: &[ScalarExpr],
     aggregates: &[Aggregate],
     append_only: bool,
@@ -37,23 +37,23 @@ pub(super) fn reduce<'scope>(
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let layout = Layout::new(keys, aggregates, append_only, schema);
-    let partial = to_worker(preaggregate(stream, layout.clone(), context), context.peers);
+    let partial = to_worker(preaggregate(chunks, layout.clone(), context), context.peers);
     apply(partial, layout, context)
 }
 
 /// Every different row once: groups without aggregates.
 pub(super) fn distinct<'scope>(
-    stream: ChunkStream<'scope>,
+    chunks: Chunks<'scope>,
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let layout = Layout::distinct(schema);
-    let partial = to_worker(preaggregate(stream, layout.clone(), context), context.peers);
+    let partial = to_worker(preaggregate(chunks, layout.clone(), context), context.peers);
     apply(partial, layout, context)
 }
 
 fn preaggregate<'scope>(
-    stream: ChunkStream<'scope>,
+    Chunks { stream, steps }: Chunks<'scope>,
     layout: Layout,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
@@ -63,7 +63,7 @@ fn preaggregate<'scope>(
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
-                for Chunk { time, delta } in chunks.drain(..) {
+                for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
                     let mut columns;
                     let delta = if layout.exprs.is_empty() {
                         columns = delta.rows.columns().to_vec();

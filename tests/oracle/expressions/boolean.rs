@@ -1,6 +1,7 @@
 //! Conditions.
 
 use rand::Rng;
+use rand::seq::IndexedRandom;
 
 use super::{Class, Expressions, Typed};
 use crate::oracle::syntax::Node;
@@ -45,8 +46,7 @@ impl Expressions<'_> {
             10 => {
                 let a = self.ordered(0);
                 let class = Class::of(a.sql_type);
-                let items: Vec<Node> =
-                    (0..self.rng.random_range(1..5)).map(|_| self.literal(class).node).collect();
+                let items: Vec<Node> = (0..self.rng.random_range(1..5)).map(|_| self.literal(class).node).collect();
                 let template = self.pick(&["{} IN ({})", "{} NOT IN ({})"]);
                 condition(template, [a.node, Node::list(", ", items)])
             }
@@ -78,8 +78,22 @@ impl Expressions<'_> {
         self.of(Class::Int, depth)
     }
 
+    /// A column compared with one of its own values.
+    fn sampled(&mut self) -> Option<Typed> {
+        let column = self.columns.choose(self.rng)?;
+        let sample = column.samples.choose(self.rng)?;
+        let node = Node::leaf(column.sql_type.kind(), sample.clone());
+        let operator = self.pick(&["=", "<>", "<=", ">=", "<", ">"]);
+        Some(condition(&format!("{{}} {operator} {{}}"), [Typed::column(column).node, node]))
+    }
+
     /// Two values compared; their types may differ.
     pub(crate) fn comparison(&mut self, depth: usize) -> Typed {
+        if self.chance(45)
+            && let Some(hit) = self.sampled()
+        {
+            return hit;
+        }
         let a = self.ordered(depth);
         let class = Class::of(a.sql_type);
         let other = match class {

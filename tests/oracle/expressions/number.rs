@@ -172,12 +172,9 @@ impl Expressions<'_> {
         if self.chance(40) {
             let (precision, scale) = (p + q + 1, s + t);
             return match product(x, y) {
-                Some(range) if precision <= 38 && SqlType::Decimal(precision, scale).holds(range) => Typed::new(
-                    SqlType::Decimal(precision, scale),
-                    ranged(range),
-                    "({} * {})",
-                    [wrap(a), wrap(b)],
-                ),
+                Some(range) if precision <= 38 && SqlType::Decimal(precision, scale).holds(range) => {
+                    Typed::new(SqlType::Decimal(precision, scale), ranged(range), "({} * {})", [wrap(a), wrap(b)])
+                }
                 _ => a,
             };
         }
@@ -217,8 +214,7 @@ impl Expressions<'_> {
             0..3 => {
                 let (a, b) = (self.of(Class::Double, depth), self.of(Class::Double, depth));
                 let exact = a.facts.exact.zip(b.facts.exact);
-                let exact =
-                    exact.and_then(|(x, y)| Exact::new(x.whole.max(y.whole) + 1, x.fraction.max(y.fraction)));
+                let exact = exact.and_then(|(x, y)| Exact::new(x.whole.max(y.whole) + 1, x.fraction.max(y.fraction)));
                 let facts = double(exact, a.facts.tame && b.facts.tame && exact.is_some());
                 let template = self.pick(&["({} + {})", "({} - {})"]);
                 Typed::new(SqlType::Double, facts, template, [wrap(a), wrap(b)])

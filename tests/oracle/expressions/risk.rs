@@ -36,14 +36,15 @@ impl Expressions<'_> {
     }
 
     fn division(&mut self, class: Class) -> Typed {
-        let (a, b) = (self.simple(class), self.of(class, 1));
+        let a = self.column_of(class).unwrap_or_else(|| self.literal(class));
+        let b = self.of(class, 1);
         let operator = if class == Class::Int { self.pick(&["/", "%"]) } else { "/" };
         let sql_type = if class == Class::Int { a.sql_type.wider(b.sql_type) } else { a.sql_type };
         Typed::new(sql_type, Facts::unknown(), &format!("({{}} {operator} {{}})"), [wrap(a), wrap(b)])
     }
 
     fn overflow(&mut self) -> Typed {
-        let a = self.simple(Class::Int);
+        let a = self.column_of(Class::Int).unwrap_or_else(|| self.integer_literal());
         let factor = match a.sql_type {
             SqlType::SmallInt => "CAST(9000 AS SMALLINT)",
             SqlType::Int => "CAST(900000000 AS INT)",

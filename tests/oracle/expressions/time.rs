@@ -73,8 +73,7 @@ impl Expressions<'_> {
         if !a.facts.tame {
             return a;
         }
-        let template =
-            self.pick(&["CAST({} + INTERVAL '1 day' AS DATE)", "CAST(date_trunc('month', {}) AS DATE)"]);
+        let template = self.pick(&["CAST({} + INTERVAL '1 day' AS DATE)", "CAST(date_trunc('month', {}) AS DATE)"]);
         Typed::new(SqlType::Date, tame(true), template, [a.node])
     }
 
@@ -92,11 +91,8 @@ impl Expressions<'_> {
         };
         let unit = self.pick(units);
         let facts = Facts { range: Some((-10, 10_000)), repeat: 0.2, ..Facts::default() };
-        let template = if self.chance(50) {
-            format!("extract({unit} FROM {{}})")
-        } else {
-            format!("date_part('{unit}', {{}})")
-        };
+        let template =
+            if self.chance(50) { format!("extract({unit} FROM {{}})") } else { format!("date_part('{unit}', {{}})") };
         Typed::new(SqlType::Int, facts, &template, [a.node])
     }
 }

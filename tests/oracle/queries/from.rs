@@ -74,10 +74,8 @@ impl Queries<'_> {
                 (node, relation.columns, relation.rows)
             }
         };
-        let columns = columns
-            .into_iter()
-            .map(|column| Column { name: format!("{alias}.{}", column.name), ..column })
-            .collect();
+        let columns =
+            columns.into_iter().map(|column| Column { name: format!("{alias}.{}", column.name), ..column }).collect();
         Item { node, columns, rows }
     }
 
@@ -92,8 +90,8 @@ impl Queries<'_> {
         let count = rows.len();
         let facts = Facts { range: Some((0, 3)), repeat: 0.4, ..Facts::default() };
         let columns = vec![
-            Column { name: "v0".to_owned(), sql_type: SqlType::BigInt, facts },
-            Column { name: "v1".to_owned(), sql_type: SqlType::Text, facts: Facts::unknown() },
+            Column { name: "v0".to_owned(), sql_type: SqlType::BigInt, facts, samples: vec!["1".to_owned()] },
+            Column { name: "v1".to_owned(), sql_type: SqlType::Text, facts: Facts::unknown(), samples: Vec::new() },
         ];
         let template = format!("(VALUES {{}}) AS {alias} (v0, v1)");
         (Node::new(Kind::Clause, &template, [Node::list(", ", rows)]), columns, count as f64)
@@ -119,7 +117,7 @@ impl Queries<'_> {
         while (wanted > 0 || estimate > ROWS_MAX) && !pairs.is_empty() {
             let keyed: Vec<usize> = (0..pairs.len()).filter(|index| pairs[*index].0.name.ends_with(".k")).collect();
             let index = match keyed.choose(self.rng) {
-                Some(index) if self.rng.random_bool(0.6) => *index,
+                Some(index) if self.rng.random_bool(0.75) => *index,
                 _ => self.rng.random_range(0..pairs.len()),
             };
             let (a, b) = pairs.swap_remove(index);

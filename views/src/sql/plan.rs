@@ -175,4 +175,6 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
 }
 
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 pub(super) mod tests;

@@ -1,9 +1,11 @@
 //! The DataFusion session in which everything is planned: views, reads, and the tests' recomputation alike.
 //!
 //! It differs from DataFusion's own in a few places only, each stated here or in a file of this folder: the list of
-//! optimizer rules, the types (`types`), and what would hurt in its semantics (`semantics`, `arithmetic`, `to_char`).
+//! optimizer rules, the types (`types`), and what would hurt in its semantics (`semantics`, `floats`,
+//! `arithmetic`, `sum`, `to_char`).
 
 mod arithmetic;
+mod floats;
 mod semantics;
 mod sum;
 mod to_char;
@@ -128,6 +130,7 @@ fn build(purpose: Purpose) -> Result<SessionState> {
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(floats::FloatsWin),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurTypes),
         Arc::new(TypeCoercion::new()),

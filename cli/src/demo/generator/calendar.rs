@@ -89,7 +89,8 @@ fn first_day() -> NaiveDate {
 }
 
 fn closed(date: NaiveDate) -> bool {
-    let holiday = |&(month, first, last): &(u32, u32, u32)| date.month() == month && (first..=last).contains(&date.day());
+    let holiday =
+        |&(month, first, last): &(u32, u32, u32)| date.month() == month && (first..=last).contains(&date.day());
     date.weekday() == Weekday::Sat || CLOSED.iter().any(holiday)
 }
 

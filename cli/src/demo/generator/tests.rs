@@ -55,9 +55,7 @@ fn check_shares(shape: &Value, name: &str, got: &BTreeMap<String, f64>, slack: f
     let (got_sum, want_sum) = (got.values().sum::<f64>(), want.values().sum::<f64>());
     let mut keys: HashSet<&String> = got.keys().collect();
     keys.extend(want.keys());
-    let share = |key: &String| {
-        (got.get(key).unwrap_or(&0.0) / got_sum, want.get(key).unwrap_or(&0.0) / want_sum)
-    };
+    let share = |key: &String| (got.get(key).unwrap_or(&0.0) / got_sum, want.get(key).unwrap_or(&0.0) / want_sum);
     let far = |key: &&String| (share(key).0 - share(key).1).abs() > slack;
     keys.into_iter().filter(far).map(|key| format!("{name} {key}: {:?}", share(key))).collect()
 }
@@ -228,8 +226,20 @@ fn what_holds_for_every_line() {
         *seen.entry("a comma").or_default() += usize::from(line.description.contains(','));
         *seen.entry("a tenth of a penny").or_default() += usize::from(line.unit_price_mils % 10 != 0);
     }
-    let expected =
-        ["sale", "cancel", "early cancel", "adjust", "stock", "gift", "POST", "DOT", "C2", "M", "a comma", "a tenth of a penny"];
+    let expected = [
+        "sale",
+        "cancel",
+        "early cancel",
+        "adjust",
+        "stock",
+        "gift",
+        "POST",
+        "DOT",
+        "C2",
+        "M",
+        "a comma",
+        "a tenth of a penny",
+    ];
     for what in expected {
         assert!(seen.get(what).is_some_and(|count| *count > 0), "no line is {what}: {seen:?}");
     }

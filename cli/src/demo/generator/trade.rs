@@ -10,51 +10,98 @@ use super::shop::{Customer, HOME, Shop};
 
 /// Lines of an order by a customer with an account.
 const LINES: Quantiles = Quantiles(&[
-    (0.0, 1.0), (0.05, 1.0), (0.12, 2.0), (0.25, 6.0), (0.5, 14.0), (0.75, 26.0), (0.9, 44.0), (0.95, 59.0),
-    (0.99, 100.0), (0.999, 230.0), (1.0, 542.0),
+    (0.0, 1.0),
+    (0.05, 1.0),
+    (0.12, 2.0),
+    (0.25, 6.0),
+    (0.5, 14.0),
+    (0.75, 26.0),
+    (0.9, 44.0),
+    (0.95, 59.0),
+    (0.99, 100.0),
+    (0.999, 230.0),
+    (1.0, 542.0),
 ]);
 
 /// Lines of an anonymous order: single parcels, or all of a day's web orders in one invoice.
 const ANONYMOUS_LINES: Quantiles = Quantiles(&[
-    (0.0, 1.0), (0.15, 1.0), (0.25, 3.0), (0.5, 36.0), (0.75, 145.0), (0.9, 249.0), (0.95, 405.0), (0.99, 621.0),
-    (0.999, 741.0), (1.0, 1114.0),
+    (0.0, 1.0),
+    (0.15, 1.0),
+    (0.25, 3.0),
+    (0.5, 36.0),
+    (0.75, 145.0),
+    (0.9, 249.0),
+    (0.95, 405.0),
+    (0.99, 621.0),
+    (0.999, 741.0),
+    (1.0, 1114.0),
 ]);
 
 /// What an order by a customer with an account comes to, in pounds.
 const AMOUNTS: Quantiles = Quantiles(&[
-    (0.0, 2.0), (0.01, 8.0), (0.05, 34.0), (0.25, 156.0), (0.5, 295.0), (0.75, 430.0), (0.9, 690.0), (0.95, 960.0),
-    (0.99, 2600.0), (0.999, 10_500.0), (1.0, 38_970.0),
+    (0.0, 2.0),
+    (0.01, 8.0),
+    (0.05, 34.0),
+    (0.25, 156.0),
+    (0.5, 295.0),
+    (0.75, 430.0),
+    (0.9, 690.0),
+    (0.95, 960.0),
+    (0.99, 2600.0),
+    (0.999, 10_500.0),
+    (1.0, 38_970.0),
 ]);
 
 /// What a line of an anonymous order comes to, in pounds, averaged over its order.
 const ANONYMOUS_LINE_AMOUNTS: Quantiles = Quantiles(&[
-    (0.0, 0.85), (0.01, 1.04), (0.05, 1.74), (0.25, 5.3), (0.5, 8.7), (0.75, 12.75), (0.9, 26.0), (0.95, 46.0),
-    (0.99, 300.0), (1.0, 2_000.0),
+    (0.0, 0.85),
+    (0.01, 1.04),
+    (0.05, 1.74),
+    (0.25, 5.3),
+    (0.5, 8.7),
+    (0.75, 12.75),
+    (0.9, 26.0),
+    (0.95, 46.0),
+    (0.99, 300.0),
+    (1.0, 2_000.0),
 ]);
 
 /// Days from a sale to its cancellation.
 const CANCEL_DELAYS: Quantiles = Quantiles(&[
-    (0.0, 0.001), (0.05, 0.007), (0.12, 0.5), (0.25, 4.1), (0.5, 9.3), (0.75, 24.0), (0.9, 67.0), (0.95, 119.0),
-    (0.99, 220.0), (1.0, 368.0),
+    (0.0, 0.001),
+    (0.05, 0.007),
+    (0.12, 0.5),
+    (0.25, 4.1),
+    (0.5, 9.3),
+    (0.75, 24.0),
+    (0.9, 67.0),
+    (0.95, 119.0),
+    (0.99, 220.0),
+    (1.0, 368.0),
 ]);
 
 /// Lines of a cancellation.
 const CANCEL_LINES: Quantiles = Quantiles(&[
-    (0.0, 1.0), (0.6, 1.0), (0.75, 2.0), (0.9, 4.0), (0.95, 7.0), (0.99, 18.0), (0.999, 39.0), (1.0, 101.0),
+    (0.0, 1.0),
+    (0.6, 1.0),
+    (0.75, 2.0),
+    (0.9, 4.0),
+    (0.95, 7.0),
+    (0.99, 18.0),
+    (0.999, 39.0),
+    (1.0, 101.0),
 ]);
 
 /// Pieces of a movement of stock, in either direction.
-const STOCK_PIECES: Quantiles = Quantiles(&[
-    (0.0, 1.0), (0.3, 3.0), (0.5, 16.0), (0.75, 70.0), (0.9, 290.0), (0.98, 1_200.0), (1.0, 9_600.0),
-]);
+const STOCK_PIECES: Quantiles =
+    Quantiles(&[(0.0, 1.0), (0.3, 3.0), (0.5, 16.0), (0.75, 70.0), (0.9, 290.0), (0.98, 1_200.0), (1.0, 9_600.0)]);
 
 /// What is charged or returned by hand, in pounds.
 const MANUAL_AMOUNTS: Quantiles =
     Quantiles(&[(0.0, 0.4), (0.25, 2.0), (0.5, 8.0), (0.75, 120.0), (0.95, 900.0), (1.0, 4_300.0)]);
 
 /// Quantities that things are packed in; below the first any number is sold, beyond the last whole hundreds.
-const PACKS: [i32; 22] =
-    [4, 5, 6, 8, 10, 12, 16, 18, 20, 24, 25, 30, 36, 40, 48, 60, 72, 96, 100, 120, 144, 192];
+const PACKS: [i32; 22] = [4, 5, 6, 8, 10, 12, 16, 18, 20, 24, 25, 30, 36, 40, 48, 60, 72, 96, 100, 120, 144, 192];
 
 /// Anonymous orders, movements of stock, and cancellations of what was sold before the first day, in a whole year.
 const ANONYMOUS_ORDERS: f64 = 1_427.0;
@@ -330,7 +377,8 @@ impl Trade<'_> {
         }
         if self.rng.random_ratio(1, 25) {
             let amount = pence(MANUAL_AMOUNTS.draw(self.rng));
-            let item = if self.rng.random_bool(0.4) { Item::Service("D", "Discount") } else { Item::Service("M", "Manual") };
+            let item =
+                if self.rng.random_bool(0.4) { Item::Service("D", "Discount") } else { Item::Service("M", "Manual") };
             let back = Entry { item, quantity: -1, price_mils: amount };
             self.book(minute, InvoiceKind::Cancel, Some(index), vec![back]);
         }

@@ -58,7 +58,6 @@ fn commit(log: &mut Log, object: &Arc<ObjectLog>, tick: u64, rows: &RecordBatch)
 }
 
 #[test]
-#[ignore = "prints figures"]
 fn cost_of_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let batches: Vec<RecordBatch> = (0..100).map(|n| lines(n * 10_000, 10_000)).collect();

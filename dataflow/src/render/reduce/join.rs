@@ -5,7 +5,6 @@
 
 mod facts;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
@@ -21,11 +20,10 @@ use super::partial::{PartialGroups, Preaggregator};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::{Aggregate, JoinedSide};
 use crate::render::keyed::{KeyedRows, blocks, to_worker};
-use crate::render::mfp::project_columns;
 use crate::render::pending::Pending;
-use crate::render::{ChunkStream, Context};
-use crate::repr::{Chunk, Delta, Row, RowCodec, Timestamp, any_null, hash_bytes, owner};
-use crate::state::Multimap;
+use crate::render::{Chunks, Context};
+use crate::repr::{Chunk, Delta, RowCodec, Timestamp, any_null, hash_bytes, owner};
+use crate::state::{KeyTable, Multimap};
 use facts::Facts;
 
 /// A change of one side.
@@ -36,14 +34,14 @@ enum Change {
 
 /// One row per group: the groups in `order`, then the aggregates.
 pub(in crate::render) fn join_reduce<'scope>(
-    (facts, fact_side): (ChunkStream<'scope>, &JoinedSide),
-    (partners, partner_side): (ChunkStream<'scope>, &JoinedSide),
+    (facts, fact_side): (Chunks<'scope>, &JoinedSide),
+    (partners, partner_side): (Chunks<'scope>, &JoinedSide),
     null_equals_null: bool,
     aggregates: &[Aggregate],
     order: &[usize],
     schema: &SchemaRef,
     context: &Context<'_>,
-) -> ChunkStream<'scope> {
+) -> Chunks<'scope> {
     let keys: Vec<ScalarExpr> = fact_side.keys.iter().chain(&fact_side.groups).cloned().collect();
     let below = Layout::new(&keys, aggregates, false, schema);
     let (unordered, places) = unordered(schema, order);
@@ -52,7 +50,7 @@ pub(in crate::render) fn join_reduce<'scope>(
     let facts = preaggregate(facts, below.clone(), fact_side.keys.len(), null_equals_null, context);
     let partners = key_groups(partners, partner_side, null_equals_null, context);
     let contributions = to_worker(meet(facts, partners, below, context.peers), context.peers);
-    project_columns(apply(contributions, above, context), &places, schema)
+    Chunks::new(apply(contributions, above, context)).columns(&places, schema)
 }
 
 /// The output's columns with the facts' groups first, and where each output column stands in them.
@@ -69,7 +67,7 @@ fn unordered(schema: &SchemaRef, order: &[usize]) -> (SchemaRef, Vec<usize>) {
 
 /// Adds up facts per chunk and brings them to the owners of their join keys.
 fn preaggregate<'scope>(
-    stream: ChunkStream<'scope>,
+    Chunks { stream, steps }: Chunks<'scope>,
     layout: Layout,
     join_keys: usize,
     null_equals_null: bool,
@@ -81,7 +79,7 @@ fn preaggregate<'scope>(
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
-                for Chunk { time, delta } in chunks.drain(..) {
+                for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
                     let evaluated = evaluate(&layout.exprs, delta, &position);
                     errors.extend(time, evaluated.errors);
                     let (mut columns, mut delta): (Vec<_>, Delta) = (evaluated.columns, evaluated.delta);
@@ -108,7 +106,7 @@ fn preaggregate<'scope>(
 
 /// Brings the groups of partners to the owners of their join keys.
 fn key_groups<'scope>(
-    stream: ChunkStream<'scope>,
+    Chunks { stream, steps }: Chunks<'scope>,
     side: &JoinedSide,
     null_equals_null: bool,
     context: &Context<'_>,
@@ -124,7 +122,7 @@ fn key_groups<'scope>(
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
-                for Chunk { time, delta } in chunks.drain(..) {
+                for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
                     let evaluated = evaluate(&exprs, delta, &position);
                     errors.extend(time, evaluated.errors);
                     let (keys, groups) = evaluated.columns.split_at(count);
@@ -192,14 +190,14 @@ fn meet<'scope>(
 /// Contributions of one time, added up per final group.
 struct Contributions {
     width: usize,
-    places: HashMap<Row, usize, foldhash::fast::FixedState>,
+    groups: KeyTable,
     slots: Vec<i128>,
     key: Vec<u8>,
 }
 
 impl Contributions {
     fn new(width: usize) -> Contributions {
-        Contributions { width, places: HashMap::default(), slots: Vec::new(), key: Vec::new() }
+        Contributions { width, groups: KeyTable::default(), slots: Vec::new(), key: Vec::new() }
     }
 
     /// Adds `count` times `slots` to the group of a fact's and a partner's groups.
@@ -207,25 +205,26 @@ impl Contributions {
         self.key.clear();
         self.key.extend_from_slice(fact_group);
         self.key.extend_from_slice(partner_group);
-        let next = self.places.len();
-        let place = *self.places.entry(Row::new(&self.key)).or_insert(next);
-        if place == next {
-            self.slots.resize((next + 1) * self.width, 0);
+        let (group, inserted) = self.groups.find_or_insert(hash_bytes(&self.key), &self.key);
+        if inserted {
+            self.slots.resize(self.slots.len() + self.width, 0);
         }
-        let sums = &mut self.slots[place * self.width..(place + 1) * self.width];
+        let at = group as usize * self.width;
+        let sums = &mut self.slots[at..at + self.width];
         sums.iter_mut().zip(slots).for_each(|(sum, slot)| *sum += slot * i128::from(count));
     }
 
-    /// One block a worker that gets any. No order of the map shows: the receiver adds.
+    /// One block a worker that gets any.
     fn finish(self, time: Timestamp, peers: usize) -> Vec<PartialGroups> {
         let mut blocks: Vec<PartialGroups> =
             (0..peers as u64).map(|worker| PartialGroups { worker, time, ..PartialGroups::default() }).collect();
-        for (key, place) in &self.places {
-            let hash = hash_bytes(key.bytes());
+        for (group, slots) in (0..).zip(self.slots.chunks(self.width)) {
+            let key = self.groups.key(group);
+            let hash = hash_bytes(key);
             let block = &mut blocks[owner(hash, peers)];
             block.hashes.push(hash);
-            block.keys.push(key.bytes());
-            block.slots.extend_from_slice(&self.slots[place * self.width..(place + 1) * self.width]);
+            block.keys.push(key);
+            block.slots.extend_from_slice(slots);
         }
         blocks.retain(|block| !block.hashes.is_empty());
         blocks

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, CastExpr, Column, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
@@ -19,11 +21,7 @@ pub(super) fn show(expr: &Arc<dyn PhysicalExpr>, columns: &[String]) -> String {
         return columns.get(column.index()).cloned().unwrap_or_else(|| column.name().to_owned());
     }
     if let Some(literal) = expr.downcast_ref::<Literal>() {
-        let value = literal.value();
-        return match value.try_as_str() {
-            Some(Some(text)) => format!("'{}'", text.replace('\'', "''")),
-            _ => value.to_string(),
-        };
+        return constant(literal.value());
     }
     if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
         return format!("{} {} {}", operand(binary.left()), binary.op(), operand(binary.right()));
@@ -47,7 +45,51 @@ pub(super) fn show(expr: &Arc<dyn PhysicalExpr>, columns: &[String]) -> String {
     if let Some(test) = expr.downcast_ref::<IsNotNullExpr>() {
         return format!("{} IS NOT NULL", operand(test.arg()));
     }
-    without_indexes(&expr.to_string())
+    conditional(expr, columns).unwrap_or_else(|| without_indexes(&expr.to_string()))
+}
+
+/// CASE, IN and LIKE.
+fn conditional(expr: &Arc<dyn PhysicalExpr>, columns: &[String]) -> Option<String> {
+    let not = |negated: bool| if negated { "NOT " } else { "" };
+    if let Some(case) = expr.downcast_ref::<CaseExpr>() {
+        let mut text = "CASE".to_owned();
+        if let Some(operand) = case.expr() {
+            text.push_str(&format!(" {}", show(operand, columns)));
+        }
+        for (when, then) in case.when_then_expr() {
+            text.push_str(&format!(" WHEN {} THEN {}", show(when, columns), show(then, columns)));
+        }
+        if let Some(other) = case.else_expr() {
+            text.push_str(&format!(" ELSE {}", show(other, columns)));
+        }
+        return Some(text + " END");
+    }
+    if let Some(list) = expr.downcast_ref::<InListExpr>() {
+        let values: Vec<String> = list.list().iter().map(|value| show(value, columns)).collect();
+        return Some(format!("{} {}IN ({})", show(list.expr(), columns), not(list.negated()), values.join(", ")));
+    }
+    if let Some(like) = expr.downcast_ref::<LikeExpr>() {
+        let word = if like.case_insensitive() { "ILIKE" } else { "LIKE" };
+        let (value, pattern) = (show(like.expr(), columns), show(like.pattern(), columns));
+        return Some(format!("{value} {}{word} {pattern}", not(like.negated())));
+    }
+    None
+}
+
+/// A constant as one would write it.
+fn constant(value: &ScalarValue) -> String {
+    if let Some(Some(text)) = value.try_as_str() {
+        return format!("'{}'", text.replace('\'', "''"));
+    }
+    let word = match value {
+        _ if value.is_null() => return "NULL".to_owned(),
+        ScalarValue::Date32(_) => "DATE",
+        ScalarValue::TimestampMicrosecond(..) => "TIMESTAMPTZ",
+        ScalarValue::IntervalMonthDayNano(_) => "INTERVAL",
+        _ => return value.to_string(),
+    };
+    let text = value.to_array().and_then(|array| Ok(array_value_to_string(&array, 0)?));
+    text.map_or_else(|_| value.to_string(), |text| format!("{word} '{text}'"))
 }
 
 fn is_operation(expr: &Arc<dyn PhysicalExpr>) -> bool {

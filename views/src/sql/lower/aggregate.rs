@@ -103,7 +103,8 @@ impl Lowering<'_> {
         }
         let filter = params.filter.as_deref().map(|filter| self.bind(filter, &input.schema, schema)).transpose()?;
         let distinct = params.distinct && kind == AggregateFunc::Count;
-        let aggregate = Aggregate { func: kind, arg, distinct, filter, name: name.to_owned(), data_type: data_type.clone() };
+        let aggregate =
+            Aggregate { func: kind, arg, distinct, filter, name: name.to_owned(), data_type: data_type.clone() };
         match aggregate.check() {
             Ok(()) => Ok(aggregate),
             Err(reason) => refuse(format!("{reason} in a view"), "cast the value, or aggregate it when reading"),
@@ -119,11 +120,7 @@ impl Lowering<'_> {
         schema: &SchemaRef,
     ) -> Result<Option<ScalarExpr>, Refusal> {
         let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
-        if counts_rows && constant {
-            Ok(None)
-        } else {
-            self.bind(arg, &input.schema, schema).map(Some)
-        }
+        if counts_rows && constant { Ok(None) } else { self.bind(arg, &input.schema, schema).map(Some) }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Reads: any SELECT over in-memory tables.
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -125,10 +127,35 @@ fn floats_are_canonical() {
     }
     check("'NaN'::DOUBLE + 1", "NaN");
     assert_eq!(row("SELECT DISTINCT (-('NaN'::DOUBLE * weight))::TEXT FROM lines WHERE weight IS NOT NULL"), "NaN");
-    assert_eq!(
-        row("SELECT sum(x), avg(x) FROM (VALUES (1e16::DOUBLE), (1.0), (-1e16::DOUBLE)) AS t(x)").split(' ').next(),
-        Some("1.0")
-    );
+    let sum = "SELECT sum(x), avg(x) FROM (VALUES (1e16::DOUBLE), (1.0::DOUBLE), (-1e16::DOUBLE)) AS t(x)";
+    assert_eq!(row(sum), "1.0 | 0.3333333333333333");
+}
+
+#[test]
+fn floats_win_over_decimals() {
+    let at = "FROM lines WHERE product = 'tea' AND quantity = 2";
+    for (expression, expected) in [
+        ("weight = 0.5", "true"),
+        ("weight * '1e300'::DOUBLE > 0.5", "true"),
+        ("weight * '1e300'::DOUBLE IN (0.5, 1)", "false"),
+        ("weight BETWEEN 0.25 AND 0.5", "true"),
+        ("coalesce(NULL, weight, 2.5)", "0.5"),
+        ("CASE WHEN quantity > 100 THEN 2.5 ELSE weight END", "0.5"),
+        ("greatest(weight, 0.1)", "0.5"),
+        ("weight < price", "true"),
+        ("weight IN (SELECT cost FROM products)", "true"),
+        ("0.1::DOUBLE = 0.1", "true"),
+        ("0.1::REAL = 0.1", "false"),
+        ("nullif(weight, 0.5)", "NULL"),
+        (
+            "(SELECT count(*) FROM (SELECT weight AS x FROM lines UNION ALL SELECT 123456789012345678.5 AS x) t WHERE x > 1)",
+            "1",
+        ),
+    ] {
+        assert_eq!(row(&format!("SELECT {expression} AS x {at}")), expected, "{expression}");
+    }
+    let read = plan_read("SELECT weight FROM lines UNION SELECT price FROM lines", &Shop).unwrap();
+    assert_eq!(*read.schema().field(0).data_type(), arrow::datatypes::DataType::Float64);
 }
 
 #[test]

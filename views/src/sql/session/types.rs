@@ -145,8 +145,9 @@ fn structure(
 
 /// What a view shows instead of a value of `data_type`: the same type, one that it is cast to, or a refusal.
 pub(crate) fn column_type(data_type: &DataType) -> Result<DataType, TypeRefusal> {
-    let refused =
-        |hint: &str| Err(TypeRefusal { message: format!("a column of type {data_type}"), hint: hint.to_owned() });
+    let refused = |hint: &str| {
+        Err(TypeRefusal { message: format!("a column of type {}", sql_name(data_type)), hint: hint.to_owned() })
+    };
     Ok(match data_type {
         DataType::Boolean
         | DataType::Int16

@@ -1,3 +1,5 @@
+//! Statements: what is parsed, where errors point.
+
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
