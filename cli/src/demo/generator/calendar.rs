@@ -39,7 +39,6 @@ impl Calendar {
     pub(crate) fn new() -> Calendar {
         let days = (0..DAYS).map(|day| {
             let date = first_day() + TimeDelta::days(day as i64);
-            // Trade fades in the first days after a new year and before a Christmas.
             let weekday = WEEKDAY_WEIGHTS[date.weekday().num_days_from_monday() as usize];
             if closed(date) { 0.0 } else { weekday * MONTH_WEIGHTS[date.month0() as usize] }
         });
