@@ -11,7 +11,7 @@ CASES ?= 20000
 
 # The binary first: the integration tests start it. The last line counts skipped tests, which the runner calls passed.
 test:
-	$(CARGO) build --profile $(PROFILE) -p headwater-cli
+	$(CARGO) build --profile $(PROFILE) --workspace
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	code=0; $(CARGO) test --profile $(PROFILE) --workspace --no-fail-fast 2>&1 | tee "$$log" || code=$$?; \
 	awk '/^test result:/ { passed += $$4; failed += $$6 } /SKIPPED [a-z_0-9]+:/ { skipped++ } \
@@ -27,7 +27,7 @@ demo:
 	$(CARGO) run --profile $(PROFILE) -- demo
 
 oracle:
-	HEADWATER_ORACLE_CASES=$(CASES) $(CARGO) test --profile $(PROFILE) -p headwater-tests --test main oracle -- --nocapture
+	HEADWATER_ORACLE_CASES=$(CASES) $(CARGO) test --profile $(PROFILE) --workspace --test main oracle -- --nocapture
 
 bench:
 	$(CARGO) bench -p headwater-benches

@@ -52,7 +52,8 @@ struct Figures {
 }
 
 fn main() -> Result<()> {
-    let rows = std::env::args().skip(1).find_map(|arg| arg.replace(['_', ','], "").parse().ok()).unwrap_or(5_000_000);
+    let rows: usize =
+        std::env::args().skip(1).find_map(|arg| arg.replace(['_', ','], "").parse().ok()).unwrap_or(5_000_000);
     let mut generator = Generator::new(42);
     let ticks: Vec<RecordBatch> = (0..rows.div_ceil(TICK_ROWS)).map(|_| generator.batch(TICK_ROWS)).collect();
     let small: Vec<RecordBatch> = (0..2 * SMALL_TICKS).map(|_| generator.batch(1)).collect();

@@ -157,7 +157,7 @@ fn broken_records_are_listed_and_lose_no_other() {
             if rng.random_ratio(1, 100) {
                 let record = match rng.random_range(0..4) {
                     0 => format!("{line},shop,12.x5,2025-03-01T10:00:00Z"),
-                    1 => format!(",shop,12.05,2025-03-01T10:00:00Z"),
+                    1 => ",shop,12.05,2025-03-01T10:00:00Z".to_owned(),
                     2 => format!("{line},shop"),
                     _ => format!("{line},shop,1.00,on a monday"),
                 };

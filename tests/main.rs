@@ -1,5 +1,12 @@
 //! The integration tests: one binary, one module a promise.
 
+#![allow(clippy::print_stderr, reason = "tests say what they measured and what they skipped")]
+#![allow(
+    clippy::type_complexity,
+    clippy::needless_range_loop,
+    reason = "tests over several lists at once read better so"
+)]
+
 mod cli;
 mod consistency;
 mod data;

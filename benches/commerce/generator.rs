@@ -20,8 +20,8 @@ pub(crate) const CATEGORIES: usize = 40;
 const START_US: i64 = 1_767_225_600_000_000;
 
 const COUNTRIES: [&str; 30] = [
-    "US", "GB", "DE", "FR", "NL", "IE", "ES", "IT", "PT", "BE", "CH", "AT", "SE", "NO", "DK", "FI", "PL", "CZ", "GR", "JP",
-    "AU", "CA", "BR", "MX", "IN", "SG", "AE", "ZA", "NZ", "KR",
+    "US", "GB", "DE", "FR", "NL", "IE", "ES", "IT", "PT", "BE", "CH", "AT", "SE", "NO", "DK", "FI", "PL", "CZ", "GR",
+    "JP", "AU", "CA", "BR", "MX", "IN", "SG", "AE", "ZA", "NZ", "KR",
 ];
 const CHANNELS: [&str; 4] = ["web", "app", "store", "phone"];
 

@@ -59,9 +59,11 @@ fn q2(ticks: &[RecordBatch]) -> Sink {
         let columns = Columns::new(batch);
         for row in 0..batch.num_rows() {
             let number = groups.len() as u32;
-            let group = groups
-                .entry(columns.customer[row])
-                .or_insert_with(|| Group { number, latest: i64::MIN, ..Group::default() });
+            let group = groups.entry(columns.customer[row]).or_insert_with(|| Group {
+                number,
+                latest: i64::MIN,
+                ..Group::default()
+            });
             group.sum += columns.amount[row] as i64;
             group.latest = group.latest.max(columns.time[row]);
             group.orders += i64::from(orders.insert((group.number, columns.order[row])));

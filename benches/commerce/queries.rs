@@ -51,11 +51,6 @@ impl Query {
     pub(crate) fn append_only(self) -> bool {
         self != Query::Q2Retractable
     }
-
-    /// Whether the query reads the products.
-    pub(crate) fn reads_products(self) -> bool {
-        self == Query::Q4
-    }
 }
 
 /// The hash of a row of Q1.

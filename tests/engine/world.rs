@@ -199,7 +199,10 @@ impl World {
         match lane.refused.take() {
             Some(first) => {
                 lane.feed.reopen();
-                self.log.changes[first - self.log.forgotten..].iter().map(|logged| logged.ticks[lane.table].clone()).collect()
+                self.log.changes[first - self.log.forgotten..]
+                    .iter()
+                    .map(|logged| logged.ticks[lane.table].clone())
+                    .collect()
             }
             None => {
                 lane.feed.follow();

@@ -31,6 +31,7 @@ pub(crate) enum Expected {
 #[derive(Clone, Debug)]
 pub(crate) enum Unusable {
     /// A query that cannot fail fails in the batch.
+    #[expect(dead_code, reason = "shown by Debug")]
     Batch(String, SqlError),
     /// Too many rows.
     Big,

@@ -123,7 +123,12 @@ fn name_items(items: &[Typed]) -> (Node, Vec<Column>) {
     let columns: Vec<Column> = items
         .iter()
         .enumerate()
-        .map(|(index, item)| Column { name: format!("c{index}"), sql_type: item.sql_type, facts: item.facts, samples: Vec::new() })
+        .map(|(index, item)| Column {
+            name: format!("c{index}"),
+            sql_type: item.sql_type,
+            facts: item.facts,
+            samples: Vec::new(),
+        })
         .collect();
     let nodes = items
         .iter()

@@ -93,6 +93,9 @@ enum Change {
     Drop { name: String, cascade: bool, if_exists: bool, reply: Reply<Vec<String>> },
 }
 
+/// What became of a read.
+type ReadAnswer = Result<QueryAnswer, ControlError>;
+
 /// The coordinator's state.
 pub struct Coordinator {
     parts: Parts,
@@ -107,7 +110,7 @@ pub struct Coordinator {
     /// The deployment that waits for the answer to one of its queries.
     deployment: Option<Deployment>,
     changes: VecDeque<Change>,
-    answers: (mpsc::Sender<Result<QueryAnswer, ControlError>>, mpsc::Receiver<Result<QueryAnswer, ControlError>>),
+    answers: (mpsc::Sender<ReadAnswer>, mpsc::Receiver<ReadAnswer>),
     started_ms: u64,
     observed_at: Option<Instant>,
     /// The last durable time that the recovery found.

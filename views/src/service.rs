@@ -1,4 +1,4 @@
-//! The gRPC services of `headwater.v1` over [`Control`](crate::control::Control), with health and reflection.
+//! The gRPC services of `headwater.v1` over [`Control`], with health and reflection.
 //!
 //! This is the only place of the control plane that sees the messages of the wire. It decides nothing: it checks a
 //! request's form, asks the coordinator, and translates the answer.

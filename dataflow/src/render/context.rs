@@ -31,7 +31,9 @@ pub(crate) struct Flow {
 /// Operators write here while they handle a time; the errors operator stands behind all of them, so when its input
 /// frontier passes a time, every error of that time on this worker has been written.
 #[derive(Clone, Default)]
-pub(crate) struct ErrorLog(Rc<RefCell<BTreeMap<Timestamp, Vec<(ErrorRow, Diff)>>>>);
+pub(crate) struct ErrorLog(Rc<RefCell<ErrorsByTime>>);
+
+type ErrorsByTime = BTreeMap<Timestamp, Vec<(ErrorRow, Diff)>>;
 
 impl ErrorLog {
     /// Notes errors of one time.

@@ -105,7 +105,7 @@ fn round(limbs: &[u64; LIMBS]) -> f64 {
     let shift = length - 53;
     let bit = |position: usize| limbs[position / 64] >> (position % 64) & 1;
     let mut mantissa = limbs[shift / 64] >> (shift % 64);
-    if shift % 64 != 0 && shift / 64 + 1 < LIMBS {
+    if !shift.is_multiple_of(64) && shift / 64 + 1 < LIMBS {
         mantissa |= limbs[shift / 64 + 1] << (64 - shift % 64);
     }
     mantissa &= (1 << 53) - 1;

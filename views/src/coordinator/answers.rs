@@ -137,7 +137,7 @@ impl Coordinator {
 
 /// Whether a text can only be the name of an object: queries have more than one word.
 fn is_name(target: &str) -> bool {
-    !target.trim().is_empty() && target.trim().split_whitespace().count() == 1
+    target.split_whitespace().count() == 1
 }
 
 fn not_subscribable(object: &Object) -> SqlError {

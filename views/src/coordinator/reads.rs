@@ -150,7 +150,9 @@ impl Coordinator {
                 Readiness::Never(ControlError::OutOfRange { at, side: "newest", limit: frontiers.bound })
             }
             // The time is there; a view that is behind will reach it.
-            Some(at) if at > newest => Readiness::NotYet(format!("the views have not reached time {at} yet: ask again")),
+            Some(at) if at > newest => {
+                Readiness::NotYet(format!("the views have not reached time {at} yet: ask again"))
+            }
             Some(at) => Readiness::Ready(at),
         }
     }

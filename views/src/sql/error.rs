@@ -202,7 +202,13 @@ pub(super) fn tidy(message: &str) -> String {
     let message = DataFusionError::Plan(message.to_owned()).message().into_owned();
     let line = message.split("\n\nbacktrace").next().unwrap_or_default().trim();
     let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    for prefix in ["Error during planning: ", "sql parser error: ", "Parser error: ", "Execution error: "] {
+    for prefix in [
+        "Error during planning: ",
+        "This feature is not implemented: ",
+        "sql parser error: ",
+        "Parser error: ",
+        "Execution error: ",
+    ] {
         if let Some(rest) = line.strip_prefix(prefix) {
             line = rest.to_owned();
         }

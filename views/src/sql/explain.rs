@@ -139,9 +139,10 @@ impl Tree<'_> {
             Op::JoinReduce { facts, partners, null_equals_null, aggregates, .. } => {
                 let (fact_names, partner_names) = (names(facts.input), names(partners.input));
                 let equal = if *null_equals_null { "IS NOT DISTINCT FROM" } else { "=" };
-                let keys = facts.keys.iter().zip(&partners.keys).map(|(a, b)| {
-                    format!("{} {equal} {}", show(&a.expr, &fact_names), show(&b.expr, &partner_names))
-                });
+                let keys =
+                    facts.keys.iter().zip(&partners.keys).map(|(a, b)| {
+                        format!("{} {equal} {}", show(&a.expr, &fact_names), show(&b.expr, &partner_names))
+                    });
                 details.push(format!("join: {}", keys.collect::<Vec<_>>().join(", ")));
                 details.push(format!("keys of the first input: {}", named_list(&facts.groups, &fact_names)));
                 details.push(format!("keys of the second input: {}", named_list(&partners.groups, &partner_names)));

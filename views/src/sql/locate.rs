@@ -37,7 +37,6 @@ pub(super) enum Construct {
     GroupingSets,
     Unnest,
     Recursive,
-    SetOperation,
     DistinctOn,
     /// A function or a name, in lower case.
     Name(String),
@@ -108,7 +107,6 @@ impl<'a> Text<'a> {
             Construct::GroupingSets => self.find_words(&[&["GROUPING", "SETS"], &["ROLLUP"], &["CUBE"], &["GROUPING"]]),
             Construct::Unnest => self.find_words(&[&["UNNEST"], &["UNNEST_OUTER"]]),
             Construct::Recursive => self.find_words(&[&["RECURSIVE"]]),
-            Construct::SetOperation => self.find_words(&[&["INTERSECT"], &["EXCEPT"]]),
             Construct::DistinctOn => self.find_words(&[&["DISTINCT", "ON"]]),
             Construct::Name(name) => self.find_name(name),
             Construct::Query => None,

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use headwater_dataflow::repr::CollectionId;
 
 use super::Relations;
 use super::error::{Position, SqlError, SqlErrorKind, from_datafusion};
-use super::locate::Text;
+use super::locate::{Construct, Text};
 use super::plan::check_query;
 use super::provider::{CollectionSource, Provider};
 use super::session::types::column_type;
@@ -45,6 +45,7 @@ pub fn plan_read(query: &str, relations: &dyn Relations) -> Result<PlannedRead, 
     let state = session(Purpose::Read).map_err(fail)?;
     let plan = Provider::new(&state, relations).plan(&text)?;
     let plan = state.optimize(&plan).map_err(fail)?;
+    check_subqueries(&plan, &text)?;
     let collections = collections(&plan).map_err(fail)?;
     let schema = output_schema(plan.schema().as_arrow(), &text)?;
     Ok(PlannedRead { state, plan, schema, collections, start: text.start() })
@@ -127,6 +128,25 @@ fn output_schema(schema: &Schema, text: &Text<'_>) -> Result<SchemaRef, SqlError
         fields.push(Field::new(field.name(), data_type, true));
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Subqueries that the optimizer could not turn into joins.
+fn check_subqueries(plan: &LogicalPlan, text: &Text<'_>) -> Result<(), SqlError> {
+    let mut left = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            left |= expr
+                .exists(|inner| Ok(matches!(inner, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })
+    .map_err(|error| from_datafusion(&error, text))?;
+    if left {
+        return Err(SqlError::unsupported("EXISTS or IN (SELECT …) in the select list")
+            .at(text.find(&Construct::MarkJoin).unwrap_or(text.start()))
+            .hint("use it as a condition in WHERE, or join"));
+    }
+    Ok(())
 }
 
 fn collections(plan: &LogicalPlan) -> Result<Vec<CollectionId>, DataFusionError> {

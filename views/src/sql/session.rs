@@ -110,8 +110,6 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     options.optimizer.skip_failed_rules = false;
     // A nullable IS UNKNOWN of the physical plan is no reason to refuse a GROUP BY over it.
     options.execution.skip_physical_aggregate_schema_check = true;
-    // Joins of two subqueries are refused by us with a place; the physical operator would hide them from the lowering.
-    options.optimizer.enable_physical_uncorrelated_scalar_subquery = purpose == Purpose::Read;
     let mut builder = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_type_planner(type_planner())

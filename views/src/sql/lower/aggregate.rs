@@ -120,11 +120,7 @@ impl Lowering<'_> {
         schema: &SchemaRef,
     ) -> Result<Option<ScalarExpr>, Refusal> {
         let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
-        if counts_rows && constant {
-            Ok(None)
-        } else {
-            self.bind(arg, &input.schema, schema).map(Some)
-        }
+        if counts_rows && constant { Ok(None) } else { self.bind(arg, &input.schema, schema).map(Some) }
     }
 }
 

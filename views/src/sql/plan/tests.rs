@@ -108,6 +108,7 @@ fn refused(query: &str, place: &str, message: &str, hint: &str) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a flat table")]
 fn what_cannot_be_maintained_is_refused_with_its_place() {
     for (query, place, message, hint) in [
         ("SELECT invoice FROM lines\nORDER BY invoice", "2:1", "ORDER BY in a view", "order when reading"),
@@ -332,7 +333,7 @@ fn no_text_panics() {
     let (mut planned, mut refused) = (0, 0);
     for round in 0..3_000 {
         let mut text: Vec<&str> = sound[dice.below(sound.len())].split(' ').collect();
-        for _ in 0..1 + round % 4 {
+        for _ in 0..round % 5 {
             let at = dice.below(text.len());
             match dice.below(4) {
                 0 => text[at] = words[dice.below(words.len())],
@@ -359,5 +360,5 @@ fn no_text_panics() {
             assert!(error.position.is_some() && !error.message.is_empty(), "{text}: {error:?}");
         }
     }
-    assert!(planned > 50 && refused > 50, "{planned} planned, {refused} refused");
+    assert!(planned > 100 && refused > 1_000, "{planned} planned, {refused} refused");
 }

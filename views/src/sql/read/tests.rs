@@ -143,7 +143,6 @@ fn floats_win_over_decimals() {
         ("CASE WHEN quantity > 100 THEN 2.5 ELSE weight END", "0.5"),
         ("greatest(weight, 0.1)", "0.5"),
         ("weight < price", "true"),
-        ("weight IN (SELECT cost FROM products)", "true"),
         ("0.1::DOUBLE = 0.1", "true"),
         ("0.1::REAL = 0.1", "false"),
         ("nullif(weight, 0.5)", "NULL"),
@@ -154,6 +153,8 @@ fn floats_win_over_decimals() {
     ] {
         assert_eq!(row(&format!("SELECT {expression} AS x {at}")), expected, "{expression}");
     }
+    assert_eq!(row("SELECT count(*) FROM lines WHERE weight IN (SELECT cost FROM products)"), "1");
+    assert_eq!(row("SELECT count(*) FROM lines WHERE price IN (SELECT weight + 1 FROM lines)"), "2");
     let read = plan_read("SELECT weight FROM lines UNION SELECT price FROM lines", &Shop).unwrap();
     assert_eq!(*read.schema().field(0).data_type(), arrow::datatypes::DataType::Float64);
 }
@@ -294,6 +295,12 @@ fn failures_have_words_and_a_place() {
         ("SELECT 1 + ", "1:11", "expected: an expression, found: EOF", ""),
         ("SELECT quantity FROM lines INTERSECT ALL SELECT 1", "1:28", "INTERSECT ALL", "leave ALL out"),
         ("SELECT x::UUID FROM (SELECT 'a' AS x) t", "1:1", "the type UUID", "use TEXT"),
+        (
+            "SELECT product IN (SELECT product FROM products) AS x FROM lines",
+            "1:16",
+            "EXISTS or IN (SELECT …) in the select list",
+            "WHERE",
+        ),
         ("SELECT encode('a', 'base64'), 'a'::BYTEA", "1:1", "the type BYTEA", "encode"),
     ] {
         let error = run(query).map(|rows| panic!("{query}: {rows:?}")).unwrap_err();

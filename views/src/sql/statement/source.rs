@@ -33,8 +33,11 @@ pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, Sql
     Ok(CreateSource { name, if_not_exists, schema: Arc::new(Schema::new(fields)), connector, format })
 }
 
+/// A column and the place of its type.
+type Named = (String, Position);
+
 /// Reads `(name type [NOT NULL], …)`. Also returns the first column of a nested type.
-fn columns(reader: &mut Reader<'_>) -> Result<(Vec<Field>, Option<(String, Position)>), SqlError> {
+fn columns(reader: &mut Reader<'_>) -> Result<(Vec<Field>, Option<Named>), SqlError> {
     reader.expect("(")?;
     let mut fields: Vec<Field> = Vec::new();
     let mut nested = None;
