@@ -35,6 +35,9 @@ fn check_agreement(mirror: &Mirror, at: i64) -> Result<()> {
     Ok(())
 }
 
+/// How long all of it may take on a busy machine.
+const FOLLOW_MAX: Duration = Duration::from_secs(300);
+
 /// Follows the views until `lines` lines are in them; at every mark the mirror must be what the queries say.
 async fn follow(server: &Headwater, lines: usize) -> Result<(usize, usize)> {
     let mut mirror = Mirror::open(&server.client, &VIEWS).await?;
@@ -87,7 +90,9 @@ fn subscriptions_and_queries_agree_at_every_mark() {
             }
             Ok(())
         });
-        let (transitions, marks) = server.runtime.block_on(follow(&server, LINES))?;
+        let follow = async { tokio::time::timeout(FOLLOW_MAX, follow(&server, LINES)).await };
+        let followed = server.runtime.block_on(follow);
+        let (transitions, marks) = followed.context("the lines do not all come to the views")??;
         writer.join().expect("the writer does not panic")?;
         ensure!(transitions > 20, "only {transitions} transitions");
         ensure!(marks > 0, "no progress marks");

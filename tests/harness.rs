@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,10 @@ pub(crate) const START_MAX: Duration = Duration::from_secs(120);
 
 /// How long anything else that is waited for may take.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(180);
+
+/// How long one test may take with its servers. A test that hangs ends the run and says where it stood; nobody waits for
+/// the CI's own limit, which says nothing.
+const TEST_MAX: Duration = Duration::from_secs(600);
 
 /// How long a condition rests between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
@@ -77,10 +81,37 @@ fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
+/// Ends the whole run if it is not dropped within [`TEST_MAX`].
+struct Deadline(Sender<()>);
+
+impl Deadline {
+    /// Watches the test of this thread, whose servers log to `log`.
+    fn watch(log: PathBuf) -> Deadline {
+        let (ended, watched) = channel();
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        std::thread::spawn(move || {
+            if watched.recv_timeout(TEST_MAX) == Err(RecvTimeoutError::Timeout) {
+                // The test's own output is held back by the runner; this thread's is not.
+                eprintln!("{test} hangs: it runs for more than {TEST_MAX:?}\n--- its server's log\n{}", tail(&log));
+                std::process::exit(101);
+            }
+        });
+        Deadline(ended)
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        // The watching thread waits for this, or has ended the run.
+        let _ = self.0.send(());
+    }
+}
+
 /// Runs a test in a home of its own, while no other test has servers.
 pub(crate) fn run(test: impl FnOnce(&Home) -> Result<()>) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home(tempfile::Builder::new().prefix("headwater-test-").tempdir().expect("a temporary directory"));
+    let _deadline = Deadline::watch(home.log());
     if let Err(error) = test(&home) {
         panic!("{error:?}");
     }

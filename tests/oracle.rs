@@ -41,11 +41,6 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// The seeds that `workers` run: every tenth on all worker counts, the others in turn.
-/// A case that waits for a tick that it never makes: an importer created over a view that never had a row (`WHERE NULL`)
-/// hears of the producer's frontier only when that moves again. No answer is wrong, and a server, which ticks every second,
-/// goes on by itself; see "Open" in ARCHITECTURE.md.
-const WAITS_FOR_A_TICK: u64 = 1_001_210;
-
 fn seeds(workers: usize) -> Vec<u64> {
     if let Some(seed) = number("HEADWATER_ORACLE_SEED") {
         return vec![seed];
@@ -56,7 +51,6 @@ fn seeds(workers: usize) -> Vec<u64> {
     for seed in &mut seeds {
         *seed += FIRST_SEED;
     }
-    seeds.retain(|seed| *seed != WAITS_FOR_A_TICK);
     // One fresh seed and its neighbours in every run.
     let fresh: u64 = rand::random_range(FIRST_SEED * 10..u64::MAX / 2);
     seeds.extend((0..cases / 100).map(|case| fresh + case));

@@ -86,7 +86,8 @@ impl<'a> Delivery<'a> {
     fn wait(&self, driver: &mut Driver, views: &[Placed], fed: usize) -> Result<(), Stalled> {
         let upper = self.history.changes[fed].time + 1;
         for (view, placed) in self.case.views.iter().zip(views) {
-            if view.created <= fed {
+            // A view whose `as_of` lies between this change and the next has nothing to say before the next.
+            if view.created <= fed && placed.as_of < upper {
                 driver.wait_upper(placed.object, upper)?;
             }
         }

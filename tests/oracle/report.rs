@@ -37,8 +37,11 @@ pub(crate) fn shrink(case: &Case, said: String, driver: &mut Driver, batch: &Bat
 pub(crate) fn describe(case: &Case, workers: usize, said: &str) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "seed {} on {workers} worker(s), {} updates", case.seed, case.history.len());
-    let _ =
-        writeln!(text, "again: HEADWATER_ORACLE_SEED={} cargo test --profile ci -p headwater-tests oracle", case.seed);
+    let _ = writeln!(
+        text,
+        "again: HEADWATER_ORACLE_SEED={} cargo test --profile ci --workspace --test main oracle",
+        case.seed
+    );
     for (index, table) in case.tables.iter().enumerate() {
         let columns: Vec<String> =
             table.columns.iter().map(|column| format!("{} {}", column.name, column.sql_type.name())).collect();

@@ -31,6 +31,7 @@ use crate::catalog::store::Store;
 use crate::control::{ControlError, QueryAnswer, Reply, Request};
 use crate::hub::{Acknowledged, Frontiers, Hub};
 use crate::metrics::Observed;
+use crate::watched;
 use dataflows::Dataflow;
 use deploy::Deployment;
 use progress::Watcher;
@@ -100,7 +101,7 @@ type ReadAnswer = Result<QueryAnswer, ControlError>;
 pub struct Coordinator {
     parts: Parts,
     catalog: Catalog,
-    frontiers: watch::Receiver<Frontiers>,
+    frontiers: watch::Receiver<Arc<Frontiers>>,
     dataflows: BTreeMap<ObjectId, Dataflow>,
     /// Dropped sources whose readers have not gone yet.
     doomed_sources: Vec<ObjectId>,
@@ -161,6 +162,11 @@ impl Coordinator {
                 Event::Stop => return,
             }
         }
+    }
+
+    /// How far everything is.
+    fn frontiers(&self) -> Arc<Frontiers> {
+        watched::now(&self.frontiers)
     }
 
     fn answer(&mut self, request: Request) {

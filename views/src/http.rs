@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::metrics::Observed;
+use crate::watched;
 
 /// The content type that Prometheus asks for.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,10 +60,10 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
-    if *shown.draining.borrow() {
+    if watched::now(&shown.draining) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n".to_owned());
     }
-    let reasons = &shown.observed.borrow().not_ready;
+    let reasons = watched::now(&shown.observed).not_ready;
     if reasons.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {

@@ -102,7 +102,7 @@ pub fn bound_signal() -> (BoundSignal, BoundWatch) {
 pub struct Hub {
     // Unbounded, but never long: the coordinator sends one command a request, and every subscription at most one.
     commands: Sender<HubCommand>,
-    frontiers: watch::Receiver<Frontiers>,
+    frontiers: watch::Receiver<Arc<Frontiers>>,
 }
 
 /// What [`Hub::start`] gives.
@@ -129,7 +129,7 @@ impl Hub {
         runtime: Handle,
     ) -> std::io::Result<Started> {
         let (commands, received) = crossbeam_channel::unbounded();
-        let (frontiers, watched) = watch::channel(Frontiers::default());
+        let (frontiers, watched) = watch::channel(Arc::default());
         let (acknowledge, acknowledged) = mpsc::unbounded_channel();
         let exits = Exits { commands: commands.clone(), frontiers, acknowledge, runtime };
         let state = State::new(workers, send, Arc::clone(&bound.bound), exits);
@@ -188,7 +188,7 @@ impl Hub {
     }
 
     /// How far everything is; the receiver is told about every change.
-    pub fn frontiers(&self) -> watch::Receiver<Frontiers> {
+    pub fn frontiers(&self) -> watch::Receiver<Arc<Frontiers>> {
         self.frontiers.clone()
     }
 

@@ -9,3 +9,4 @@ pub mod metrics;
 pub mod server;
 pub mod service;
 pub mod sql;
+mod watched;

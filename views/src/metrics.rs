@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::watch;
 
 use crate::sql::ObjectKind;
+use crate::watched;
 
 /// What the coordinator observed last.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +155,7 @@ impl Objects {
 
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let observed = self.observed.borrow().clone();
+        let observed = watched::now(&self.observed);
         let encoder = &mut encoder;
         Objects::views(encoder, &observed.objects)?;
         Objects::sources(encoder, &observed.objects)?;

@@ -24,7 +24,7 @@ use crate::control::{Control, Request};
 use crate::coordinator::{Coordinator, Parts, RecoveryError};
 use crate::hub::{self, BoundSignal, Hub};
 use crate::metrics::{self, Observed};
-use crate::{http, service};
+use crate::{http, service, watched};
 
 /// Requests that wait for the coordinator; then whoever asks waits.
 const REQUESTS_MAX: usize = 256;
@@ -313,7 +313,7 @@ async fn is_set(mut flag: watch::Receiver<bool>) {
 fn readiness(mut observed: watch::Receiver<Observed>, draining: watch::Receiver<bool>) -> watch::Receiver<bool> {
     let (tell, ready) = watch::channel(false);
     tokio::spawn(async move {
-        while !*draining.borrow() {
+        while !watched::now(&draining) {
             tell.send_replace(observed.borrow_and_update().not_ready.is_empty());
             if observed.changed().await.is_err() {
                 return;

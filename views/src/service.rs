@@ -31,6 +31,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use self::admin::Admin;
 use self::read::Read;
 use crate::control::Control;
+use crate::watched;
 
 /// Streams that one connection may have open at once.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
@@ -104,7 +105,7 @@ async fn report_health(
 ) {
     let mut settled = false;
     loop {
-        let serving = *ready.borrow_and_update() && !*stopping.borrow();
+        let serving = *ready.borrow_and_update() && !watched::now(&stopping);
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in ["", view_admin_service_server::SERVICE_NAME, view_service_server::SERVICE_NAME] {
             reporter.set_service_status(service, status).await;

@@ -73,7 +73,7 @@ impl Coordinator {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.started_ms,
             workers: self.parts.workers,
-            bound: self.frontiers.borrow().bound,
+            bound: self.frontiers().bound,
             healthy: self.recovery_ms.is_some() && objects.iter().all(|object| runs(&object.state)),
             objects,
             recovery_ms: self.recovery_ms,
@@ -107,10 +107,11 @@ impl Coordinator {
                 not_ready.push(format!("{} \"{}\" is hydrating", info.kind, info.name));
             }
         }
+        let frontiers = self.frontiers();
         let observed = Observed {
             not_ready,
-            bound: self.frontiers.borrow().bound,
-            subscriptions: self.frontiers.borrow().subscriptions,
+            bound: frontiers.bound,
+            subscriptions: frontiers.subscriptions,
             dataflows: self.dataflow_stages().len(),
             dataflows_live: self.dataflow_stages().values().filter(|stage| **stage == Stage::Live).count(),
             recovery_ms: self.recovery_ms,
@@ -124,7 +125,7 @@ impl Coordinator {
         ObservedObject {
             name: info.name.clone(),
             kind: info.kind,
-            hydrated: self.frontiers.borrow().views.get(&info.object).is_some_and(|frontier| frontier.hydrated),
+            hydrated: self.frontiers().views.get(&info.object).is_some_and(|frontier| frontier.hydrated),
             serving: info.state == ObjectState::Serving,
             failed: matches!(info.state, ObjectState::Failed { .. }),
             freshness_ms: now.saturating_sub(info.upper.saturating_sub(1)),

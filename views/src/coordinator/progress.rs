@@ -61,7 +61,7 @@ pub(super) struct Watcher {
 impl Coordinator {
     /// Lets every view's state move on, and notices the end of the recovery.
     pub(super) fn look_at_progress(&mut self) {
-        let frontiers = self.frontiers.borrow().clone();
+        let frontiers = self.frontiers();
         let ingest = &self.parts.ingest;
         for (object, dataflow) in &mut self.dataflows {
             dataflow.catch_up.look(|source| ingest.source_status(source), frontiers.views.get(object));
@@ -103,7 +103,7 @@ impl Coordinator {
         if let Some(reason) = self.failed_source(dataflow) {
             return ObjectState::Failed { reason };
         }
-        match self.frontiers.borrow().views.get(&id) {
+        match self.frontiers().views.get(&id) {
             None => ObjectState::Planned,
             Some(frontier) if !frontier.hydrated => ObjectState::Hydrating { ratio: hydration_ratio(dataflow) },
             Some(_) if dataflow.catch_up.done => ObjectState::Serving,
@@ -128,7 +128,7 @@ impl Coordinator {
 
     /// What is known of an object.
     pub(super) fn info(&self, object: &Object) -> ObjectInfo {
-        let bound = self.frontiers.borrow().bound;
+        let bound = self.frontiers().bound;
         let (since, upper, updates, errors) = match object.kind() {
             ObjectKind::Source => {
                 let status = self.parts.ingest.source_status(object.id);
@@ -140,7 +140,7 @@ impl Coordinator {
                 (since, upper, 0, 0)
             }
             ObjectKind::MaterializedView => {
-                let frontier = self.frontiers.borrow().views.get(&object.id).copied().unwrap_or_default();
+                let frontier = self.frontiers().views.get(&object.id).copied().unwrap_or_default();
                 (frontier.since, frontier.upper, frontier.updates, frontier.errors)
             }
         };
@@ -162,7 +162,7 @@ impl Coordinator {
 
     /// The times at which everything that a view reads is readable: the first, and the first that is not yet.
     fn readable_times(&self, view: &Object) -> (Timestamp, Timestamp) {
-        let frontiers = self.frontiers.borrow();
+        let frontiers = self.frontiers();
         let mut times = (0, frontiers.bound + 1);
         let mut open: Vec<ObjectId> = view.reads.iter().copied().collect();
         while let Some(object) = open.pop().and_then(|id| self.catalog.get(id)) {

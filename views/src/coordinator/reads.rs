@@ -125,7 +125,7 @@ impl Coordinator {
 
     /// The time of a read: `at`, or the newest time that all collections have reached.
     fn readiness(&self, collections: &[CollectionId], at: Option<Timestamp>) -> Readiness {
-        let frontiers = self.frontiers.borrow();
+        let frontiers = self.frontiers();
         let (mut oldest, mut newest) = (0, frontiers.bound);
         for collection in collections {
             let Some(object) = self.catalog.get(collection.object) else {

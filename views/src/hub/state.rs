@@ -31,7 +31,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Exits {
     /// Back to the hub, for work that is done elsewhere.
     pub(super) commands: Sender<HubCommand>,
-    pub(super) frontiers: watch::Sender<Frontiers>,
+    pub(super) frontiers: watch::Sender<Arc<Frontiers>>,
     pub(super) acknowledge: mpsc::UnboundedSender<Acknowledged>,
     /// Merges snapshots and waits for room in queues.
     pub(super) runtime: Handle,
@@ -256,8 +256,8 @@ impl State {
             subscriptions: self.subscriptions.len(),
         };
         self.exits.frontiers.send_if_modified(|known| {
-            let changed = *known != frontiers;
-            *known = frontiers;
+            let changed = **known != frontiers;
+            *known = Arc::new(frontiers);
             changed
         });
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::control::{SubscribeOptions, SubscriptionEvent};
+use crate::watched;
 
 const AS_OF: Timestamp = 1_000;
 const HISTORY_MS: u64 = 50;
@@ -348,7 +349,7 @@ fn random_play(seed: u64, workers: usize) {
         if behind.is_empty() {
             break;
         }
-        let frontiers = play.hub.frontiers().borrow().clone();
+        let frontiers = watched::now(&play.hub.frontiers());
         assert!(started.elapsed() < DEADLINE, "seed {seed}, {workers} workers: {behind:?}, {frontiers:?}");
         play.obey();
         std::thread::yield_now();
@@ -377,11 +378,13 @@ fn nothing_leaves_before_its_time_is_durable() {
     }
     play.advance_bound(AS_OF - 1);
     let frontiers = play.hub.frontiers();
-    play.until("the batches", |_| frontiers.borrow().views.get(&object).is_some_and(|frontier| frontier.hydrated));
-    assert!(!frontiers.borrow().views[&object].readable());
+    play.until("the batches", |_| {
+        watched::now(&frontiers).views.get(&object).is_some_and(|frontier| frontier.hydrated)
+    });
+    assert!(!watched::now(&frontiers).views[&object].readable());
     play.advance_bound(AS_OF);
-    play.until("the bound", |_| frontiers.borrow().views[&object].readable());
-    assert_eq!(frontiers.borrow().views[&object].upper, AS_OF + 1);
+    play.until("the bound", |_| watched::now(&frontiers).views[&object].readable());
+    assert_eq!(watched::now(&frontiers).views[&object].upper, AS_OF + 1);
     play.hub.stop();
 }
 
@@ -418,7 +421,7 @@ fn a_subscriber_that_does_not_read_gets_one_merged_transition() {
     }
     let frontiers = play.hub.frontiers();
     let upper = play.upper(object);
-    play.until("the last tick", |_| frontiers.borrow().views.get(&object).is_some_and(|f| f.upper == upper));
+    play.until("the last tick", |_| watched::now(&frontiers).views.get(&object).is_some_and(|f| f.upper == upper));
     let mut events = 0;
     play.until("the end", |play| {
         while subscriber.take(play.bound, &play.views) {
