@@ -74,7 +74,7 @@ impl Drop for Home {
 }
 
 /// The last lines of a log.
-fn tail(path: &Path) -> String {
+pub(crate) fn tail(path: &Path) -> String {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
@@ -179,8 +179,13 @@ pub(crate) struct Starting {
 impl Starting {
     /// Starts a server over the data of `home`.
     pub(crate) fn spawn(home: &Home, workers: usize) -> Result<Starting> {
+        Starting::spawn_command(home, serve(home, workers)?)
+    }
+
+    /// Starts a server with a command of one's own; see [`serve`].
+    fn spawn_command(home: &Home, mut command: Command) -> Result<Starting> {
         let log = OpenOptions::new().create(true).append(true).open(home.log())?;
-        let mut child = serve(home, workers)?.stdout(Stdio::piped()).stderr(log).spawn()?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         let stdout = child.stdout.take().context("the server has no standard output")?;
         let (announce, announced) = channel();
         std::thread::spawn(move || {
@@ -262,6 +267,11 @@ impl Headwater {
     /// Starts a server and waits until it answers.
     pub(crate) fn start(home: &Home, workers: usize) -> Result<Headwater> {
         Starting::spawn(home, workers)?.ready()
+    }
+
+    /// Starts a server with a command of one's own, see [`serve`], and waits until it answers.
+    pub(crate) fn spawn(home: &Home, command: Command) -> Result<Headwater> {
+        Starting::spawn_command(home, command)?.ready()
     }
 
     /// Kills it as a power cut would: no signal that it could handle.

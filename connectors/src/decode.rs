@@ -8,12 +8,14 @@ mod column;
 mod columns;
 mod csv;
 mod json;
+mod message;
 mod scan;
 mod time;
 mod value;
 
 pub(crate) use columns::Columns;
 pub(crate) use csv::CsvDecoder;
+pub(crate) use message::{MessageDecoder, MessageView};
 
 use crate::source::{Format, SourceError};
 
@@ -144,6 +146,11 @@ pub(crate) fn payload(record: &[u8]) -> String {
     // A character has at most four bytes, so this prefix always holds as many characters as are shown.
     let prefix = &record[..record.len().min(PAYLOAD_CHARS_MAX * 4)];
     String::from_utf8_lossy(prefix).chars().take(PAYLOAD_CHARS_MAX).collect()
+}
+
+/// The milliseconds since 1970 of a timestamp as TIMESTAMPTZ columns take it; finer parts are cut.
+pub(crate) fn timestamp_ms(text: &str) -> Option<i64> {
+    time::parse_timestamp(text.trim()).ok().map(|microseconds| microseconds.div_euclid(1_000))
 }
 
 /// The text of a record, or why it has none.

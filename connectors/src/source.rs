@@ -1,6 +1,6 @@
 //! What a source is: its description, the position it continues from, and the trait that ingest polls.
 //!
-//! A source turns something outside (files; later a broker) into batches of rows and of errors, in an order that repeats:
+//! A source turns something outside (files, a Kafka topic) into batches of rows and of errors, in an order that repeats:
 //! opened at a position that a poll returned, it delivers exactly what came after that poll. It knows nothing of ticks,
 //! times or durability: ingest binds positions to times.
 
@@ -8,13 +8,14 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use headwater_dataflow::repr::ObjectId;
 use serde::{Deserialize, Serialize};
 
 mod error;
 mod file;
 mod files;
+mod kafka;
 mod position;
 mod reader;
 mod stream;
@@ -44,6 +45,100 @@ pub struct SourceDescription {
 pub enum Connector {
     /// Files on this machine.
     File(FileOptions),
+    /// A topic of a Kafka cluster.
+    Kafka(KafkaOptions),
+}
+
+/// Which topic a Kafka source reads, from where, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaOptions {
+    /// Some brokers of the cluster, `host:port` with commas between.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Where reading begins in the partitions that there are when it begins; those that come later are read whole.
+    pub start: KafkaStart,
+    /// The longest record, key included, in bytes; a longer one is a bad record.
+    pub record_bytes_max: usize,
+    /// Properties of the client library, with `${NAME}` for what is in the environment of the process that reads.
+    pub properties: Vec<(String, String)>,
+    /// What the last columns of the schema hold, in order.
+    pub included: Vec<Included>,
+}
+
+impl KafkaOptions {
+    /// The longest record unless the statement says otherwise, in bytes.
+    pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+    /// Why a property of the client library cannot be given in a statement, with what to do instead.
+    pub fn refused_property(name: &str, value: &str) -> Option<String> {
+        kafka::refused_property(name, value)
+    }
+}
+
+/// Where a Kafka source begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KafkaStart {
+    /// At the first record that is still there.
+    #[default]
+    Earliest,
+    /// Behind the last record.
+    Latest,
+    /// At this offset of every partition.
+    Offset(i64),
+    /// At the first record with this timestamp or a later one, in milliseconds since 1970.
+    Timestamp(i64),
+}
+
+impl KafkaStart {
+    /// At a timestamp as TIMESTAMPTZ columns take it; `None` if it is none.
+    pub fn at(timestamp: &str) -> Option<KafkaStart> {
+        crate::decode::timestamp_ms(timestamp).map(KafkaStart::Timestamp)
+    }
+}
+
+/// What stands beside the value of a Kafka record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Included {
+    /// The key as TEXT.
+    Key,
+    /// The partition.
+    Partition,
+    /// The offset.
+    Offset,
+    /// The timestamp.
+    Timestamp,
+    /// The headers as the text of a JSON object; of a name given twice the last value counts.
+    Headers,
+}
+
+impl Included {
+    /// All of them.
+    pub const ALL: [Included; 5] =
+        [Included::Key, Included::Partition, Included::Offset, Included::Timestamp, Included::Headers];
+
+    /// The column's name unless the statement gives another.
+    pub fn default_name(self) -> &'static str {
+        match self {
+            Included::Key => "key",
+            Included::Partition => "partition",
+            Included::Offset => "offset",
+            Included::Timestamp => "timestamp",
+            Included::Headers => "headers",
+        }
+    }
+
+    /// The column that holds it.
+    pub fn field(self, name: &str) -> Field {
+        match self {
+            Included::Key | Included::Headers => Field::new(name, DataType::Utf8, true),
+            Included::Partition => Field::new(name, DataType::Int32, false),
+            Included::Offset => Field::new(name, DataType::Int64, false),
+            Included::Timestamp => {
+                Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())), true)
+            }
+        }
+    }
 }
 
 /// Which files a file source reads, and how.
@@ -103,6 +198,13 @@ pub trait Source: Send + Debug {
 
     /// How much was read and how much there is.
     fn progress(&self) -> SourceProgress;
+
+    /// Whether a source that is opened at a position returns the same rows and errors in the same order every time. Where
+    /// it does not, because it reads several partitions as they answer, a position must hold all of a poll or nothing:
+    /// then a poll is never divided between ticks.
+    fn repeats(&self) -> bool {
+        true
+    }
 }
 
 /// What one poll returns.
@@ -130,7 +232,7 @@ pub enum PollState {
 }
 
 /// How much of a source was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceProgress {
     /// Bytes read, those before the position it was opened at included. Of a packed file the packed bytes count.
     pub bytes_read: u64,
@@ -138,6 +240,10 @@ pub struct SourceProgress {
     pub bytes_total: Option<u64>,
     /// Records read since the source was opened, good and bad.
     pub records: u64,
+    /// Records that existed and were not read when the source last looked, if it knows.
+    pub records_behind: Option<u64>,
+    /// What the source waits for, if it delivers nothing because something outside is away.
+    pub waits_for: Option<String>,
 }
 
 /// Opens a source at a position: the default one, or one that a poll of the same description returned.
@@ -156,5 +262,18 @@ pub fn open(
 ) -> Result<Box<dyn Source>, SourceError> {
     match &description.connector {
         Connector::File(options) => Ok(Box::new(file::FileSource::open(description, options, base_dir, from)?)),
+        Connector::Kafka(options) => Ok(Box::new(kafka::KafkaSource::open(description, options, from)?)),
+    }
+}
+
+/// Whether the source can be read from its beginning: what a statement that creates it should know first. An open Kafka
+/// source waits for its brokers; this asks them once, and for some seconds at most.
+///
+/// # Errors
+/// Those of [`open`]; the brokers do not answer or do not have the topic.
+pub fn check(description: &SourceDescription, base_dir: &Path) -> Result<(), SourceError> {
+    match &description.connector {
+        Connector::File(_) => open(description, base_dir, &SourcePosition::default()).map(drop),
+        Connector::Kafka(options) => kafka::check(description, options),
     }
 }

@@ -128,6 +128,11 @@ pub enum ObjectState {
         /// 0 to 1, when known.
         ratio: Option<f64>,
     },
+    /// A source that delivers nothing because something outside is away; it goes on by itself.
+    Waiting {
+        /// What it waits for.
+        reason: String,
+    },
     /// Caught up and kept fresh.
     Serving,
     /// It cannot go on.

@@ -65,6 +65,10 @@ pub struct ObservedObject {
     pub errors: u64,
     /// Bytes read, for sources.
     pub bytes: Option<u64>,
+    /// Records that existed and were not read when the source last looked, if it knows.
+    pub behind: Option<u64>,
+    /// A source that waits for something outside.
+    pub waits: bool,
 }
 
 /// The registry of everything that is scraped.
@@ -147,9 +151,19 @@ impl Objects {
         write_family(encoder, errors, counter, of(|source| source.errors))?;
         let bytes = ("source_read", "Bytes read from the source since the start", Some(Unit::Bytes));
         write_family(encoder, bytes, counter, of(|source| source.bytes.unwrap_or(0)))?;
-        let sources = objects.iter().filter(|object| object.kind == ObjectKind::Source);
-        let failed = sources.map(|s| ([("source", s.name.clone())], ConstGauge::new(flag(s.failed))));
-        write_family(encoder, ("source_failed", "1 if the source cannot be read", None), MetricType::Gauge, failed)
+        let gauges = |value: fn(&ObservedObject) -> Option<f64>| {
+            let sources = objects.iter().filter(|object| object.kind == ObjectKind::Source);
+            let values = sources.filter_map(move |s| Some(([("source", s.name.clone())], ConstGauge::new(value(s)?))));
+            values.collect::<Vec<_>>()
+        };
+        let gauge = MetricType::Gauge;
+        let behind =
+            ("source_behind_records", "Records that were there and not read when the source last looked", None);
+        write_family(encoder, behind, gauge, gauges(|source| source.behind.map(count)))?;
+        let waits = ("source_waiting", "1 if the source waits for something outside, such as its brokers", None);
+        write_family(encoder, waits, gauge, gauges(|source| Some(flag(source.waits))))?;
+        let failed = ("source_failed", "1 if the source cannot be read", None);
+        write_family(encoder, failed, gauge, gauges(|source| Some(flag(source.failed))))
     }
 }
 

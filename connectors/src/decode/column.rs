@@ -130,6 +130,20 @@ impl Column {
         }
     }
 
+    /// Appends a number to an INT or BIGINT column, or microseconds to a TIMESTAMPTZ one.
+    ///
+    /// # Panics
+    /// The column has another type, or an INT column is given more than it holds.
+    #[inline]
+    pub(super) fn push_integer(&mut self, value: i64) {
+        match &mut self.values {
+            Values::Int(values) => values.push(i32::try_from(value).expect("whoever gives a number to INT has an INT")),
+            Values::BigInt(values) | Values::Timestamp(values) => values.push(value),
+            _ => unreachable!("numbers are given to columns that were declared for them"),
+        }
+        self.validity.append_non_null();
+    }
+
     /// Appends a value given as text. Spaces around it count for TEXT only; STRUCT and LIST take their JSON.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! A quote that is opened by mistake would swallow the lines behind it. So a record whose quoting is wrong is its first
 //! line only, and reading goes on with the second one.
 
+use super::column::Column;
 use super::{BadRecord, Columns, Extent, RECORD_BYTES_MAX, Step, record_text, scan};
 use crate::source::SourceError;
 
@@ -158,6 +159,46 @@ impl CsvDecoder {
         Ok(CsvDecoder { scanner, width: 0, field_of_column: Vec::new(), unescaped: String::new() })
     }
 
+    /// A decoder of messages of `width` fields each, in the order of the columns.
+    ///
+    /// # Errors
+    /// The delimiter is not ASCII, or a quote or line end.
+    pub(super) fn without_header(delimiter: u8, width: usize) -> Result<CsvDecoder, SourceError> {
+        Ok(CsvDecoder { width, field_of_column: (0..width).collect(), ..CsvDecoder::new(delimiter)? })
+    }
+
+    /// Finds the fields of a message, which must be one record; [`CsvDecoder::push_fields`] takes them.
+    pub(super) fn scan_message(&mut self, text: &str) -> Result<(), BadRecord> {
+        match self.scanner.scan(text.as_bytes(), true) {
+            Scanned::Record(extent) if extent.bytes < text.len() => {
+                Err(BadRecord::whole("the record has more than one line: a message is one record"))
+            }
+            Scanned::Record(_) if self.scanner.fields.len() == self.width => Ok(()),
+            Scanned::Record(_) => Err(BadRecord::whole(format!(
+                "the record has {} fields and the source declares {}",
+                self.scanner.fields.len(),
+                self.width
+            ))),
+            Scanned::Misquoted(reason) => Err(BadRecord::whole(reason)),
+            Scanned::Blank(_) | Scanned::Open { .. } => Err(BadRecord::whole("the record is empty")),
+        }
+    }
+
+    /// Appends the fields that were scanned last, those of the record `text`, to the columns.
+    #[inline]
+    pub(super) fn push_fields(&mut self, text: &str, columns: &mut [Column]) -> Result<(), BadRecord> {
+        let CsvDecoder { scanner, field_of_column, unescaped, .. } = self;
+        for (column, field) in columns.iter_mut().zip(field_of_column.iter()) {
+            let Span { start, end, quoting } = scanner.fields[*field];
+            match quoting {
+                Quoting::None if start == end => column.push_null()?,
+                Quoting::None | Quoting::Quoted => column.push_text(&text[start..end])?,
+                Quoting::Escaped => column.push_text(unescape(&text[start..end], unescaped))?,
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the header at the start of a file and finds the declared columns in it; see [`super::Decoder::begin`]. A
     /// file without any record needs no header.
     pub(super) fn read_header(
@@ -222,18 +263,7 @@ impl CsvDecoder {
         if self.scanner.fields.len() != self.width {
             return self.wrong_width(window, extent, whole);
         }
-        let CsvDecoder { scanner, field_of_column, unescaped, .. } = self;
-        let pushed = columns.push_row(|columns| {
-            for (column, field) in columns.iter_mut().zip(field_of_column.iter()) {
-                let Span { start, end, quoting } = scanner.fields[*field];
-                match quoting {
-                    Quoting::None if start == end => column.push_null()?,
-                    Quoting::None | Quoting::Quoted => column.push_text(&text[start..end])?,
-                    Quoting::Escaped => column.push_text(unescape(&text[start..end], unescaped))?,
-                }
-            }
-            Ok(())
-        });
+        let pushed = columns.push_row(|columns| self.push_fields(text, columns));
         match pushed {
             Ok(()) => Step::Row(extent),
             Err(bad) => Step::Bad(extent, bad),

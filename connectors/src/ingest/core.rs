@@ -37,12 +37,14 @@ pub(crate) struct SourceEntry {
 impl SourceEntry {
     /// The source for those who ask.
     pub(crate) fn status(&self) -> SourceStatus {
-        let progress = *self.progress.lock().expect("no thread panics while it holds a source's progress");
+        let progress = self.progress.lock().expect("no thread panics while it holds a source's progress").clone();
         SourceStatus {
             records: self.counts.rows,
             errors: self.counts.errors,
             bytes_read: progress.bytes_read,
             bytes_total: progress.bytes_total,
+            records_behind: progress.records_behind,
+            waits_for: progress.waits_for,
             state: self.state.clone(),
             last_tick: self.last_tick,
         }

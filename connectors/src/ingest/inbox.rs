@@ -34,6 +34,9 @@ pub(crate) struct Item {
     pub(crate) state: SourceState,
     /// When it arrived.
     pub(crate) arrived: Instant,
+    /// Whether its rows may go into several ticks. The position between is then the one before it and a number of rows,
+    /// which says the same after a restart only if the source returns the same rows in the same order again.
+    pub(crate) divisible: bool,
 }
 
 impl Item {
@@ -59,6 +62,7 @@ impl Item {
             end: middle,
             state: SourceState::Reading,
             arrived: self.arrived,
+            divisible: true,
         };
         self.rows = Some(all.slice(rows, all.num_rows() - rows));
         head
@@ -101,7 +105,7 @@ impl Queue {
                 self.items.pop_front().expect("there is a front")
             } else if left == 0 {
                 break;
-            } else if rows > left {
+            } else if rows > left && front.divisible {
                 front.split(left)
             } else {
                 self.items.pop_front().expect("there is a front")

@@ -21,8 +21,8 @@ pub(crate) fn read_source(
     progress: &Mutex<SourceProgress>,
 ) {
     let object = description.object;
-    let mut reader =
-        Reader { skip_rows: reached.rows_ahead, skip_errors: reached.errors_ahead, reached, offered: None };
+    let (skip_rows, skip_errors) = (reached.rows_ahead, reached.errors_ahead);
+    let mut reader = Reader { skip_rows, skip_errors, reached, offered: None, divisible: source.repeats() };
     while inbox.is_open(object) {
         let polled = source.poll(inbox.rows_max());
         *progress.lock().expect("no thread panics while it holds a source's progress") = source.progress();
@@ -50,7 +50,7 @@ pub(crate) fn read_source(
 
 /// Leaves the news that the source cannot be read.
 pub(crate) fn report_failure(object: ObjectId, reached: Reached, inbox: &Inbox, message: String) {
-    Reader { skip_rows: 0, skip_errors: 0, reached, offered: None }.fail(object, inbox, message);
+    Reader { skip_rows: 0, skip_errors: 0, reached, offered: None, divisible: false }.fail(object, inbox, message);
 }
 
 /// An error with all its causes.
@@ -80,6 +80,8 @@ struct Reader {
     skip_errors: u64,
     /// The last state that was left in the inbox.
     offered: Option<SourceState>,
+    /// Whether ticks may divide what one poll returned.
+    divisible: bool,
 }
 
 impl Reader {
@@ -107,7 +109,8 @@ impl Reader {
         }
         let news = rows.is_some() || errors.is_some() || start != self.reached || self.offered.as_ref() != Some(&state);
         self.offered = Some(state.clone());
-        news.then(|| Item { rows, errors, start, end: self.reached.clone(), state, arrived: Instant::now() })
+        let divisible = self.divisible;
+        news.then(|| Item { rows, errors, start, end: self.reached.clone(), state, arrived: Instant::now(), divisible })
     }
 
     fn fail(&mut self, object: ObjectId, inbox: &Inbox, message: String) {
@@ -120,6 +123,7 @@ impl Reader {
             end: reached,
             state: SourceState::Failed(message),
             arrived: Instant::now(),
+            divisible: false,
         };
         inbox.offer(object, item);
     }

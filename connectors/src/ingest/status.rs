@@ -26,6 +26,10 @@ pub struct SourceStatus {
     pub bytes_read: u64,
     /// Bytes there are to read, if the source knows.
     pub bytes_total: Option<u64>,
+    /// Records there are to read, if the source knows.
+    pub records_behind: Option<u64>,
+    /// What the source waits for, if something outside is away.
+    pub waits_for: Option<String>,
     /// How far it has come. When this says `CaughtUp` or `Ended`, a view that is complete at `last_tick` has all of it.
     pub state: SourceState,
     /// The tick that holds the newest row or error; 0 if there is none.

@@ -148,7 +148,7 @@ impl Source for ScriptSource {
     }
 
     fn progress(&self) -> SourceProgress {
-        SourceProgress { bytes_read: self.next as u64, bytes_total: None, records: 0 }
+        SourceProgress { bytes_read: self.next as u64, bytes_total: None, records: 0, ..SourceProgress::default() }
     }
 }
 

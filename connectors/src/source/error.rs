@@ -122,8 +122,46 @@ pub enum SourceError {
         /// The declared byte.
         delimiter: u8,
     },
+    /// The brokers do not answer.
+    #[error("the brokers at {brokers} do not answer: {reason}; are the addresses right, and do the brokers run?")]
+    Brokers {
+        /// The addresses as declared.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+    },
+    /// A topic that cannot be read, or not any more.
+    #[error("topic {topic} {reason}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A property that the client library does not take, or that the statement must not set.
+    #[error("property {name}: {reason}")]
+    Property {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A variable that the environment lacks.
+    #[error("property {property} names ${{{name}}}, which is not in the environment: set it where the server starts")]
+    Environment {
+        /// The property.
+        property: String,
+        /// The variable.
+        name: String,
+    },
+    /// The client library cannot be started.
+    #[error("the Kafka client cannot be started: {reason}")]
+    Client {
+        /// What it says.
+        reason: String,
+    },
     /// A position that is not one of this source.
-    #[error("the position {position} is not one of a file source: {reason}; it may come from a newer version")]
+    #[error("the position {position} is not one of this source: {reason}; it may come from a newer version")]
     Position {
         /// The text.
         position: String,

@@ -231,6 +231,7 @@ impl Source for FileSource {
             bytes_read: self.bytes_done + read,
             bytes_total: Some(total.max(self.bytes_done + read)),
             records: self.batch.records,
+            ..SourceProgress::default()
         }
     }
 }

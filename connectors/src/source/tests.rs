@@ -46,7 +46,7 @@ impl Fixture {
     }
 
     fn following(mut self) -> Fixture {
-        let Connector::File(options) = &mut self.description.connector;
+        let Connector::File(options) = &mut self.description.connector else { panic!("a file source") };
         options.follow = true;
         self
     }
@@ -146,7 +146,10 @@ fn a_file_is_read_to_its_end_and_ends_again_and_again() {
     assert_eq!(show(&polled.rows), ["1|a", "2|b", "4|d"]);
     assert_eq!(show(&polled.errors), ["a.csv:4|n|'x' is not a value of type INT|x,c"]);
     assert_eq!((polled.state, polled.position.0.as_str()), (PollState::Ended, r#"{"done":["a.csv"]}"#));
-    assert_eq!(source.progress(), SourceProgress { bytes_read: 19, bytes_total: Some(19), records: 4 });
+    assert_eq!(
+        source.progress(),
+        SourceProgress { bytes_read: 19, bytes_total: Some(19), records: 4, ..SourceProgress::default() }
+    );
     let again = source.poll(100).unwrap();
     assert_eq!((again.rows.num_rows(), again.state, again.position), (0, PollState::Ended, polled.position));
 }

@@ -131,7 +131,9 @@ impl Coordinator {
             freshness_ms: now.saturating_sub(info.upper.saturating_sub(1)),
             updates: info.updates,
             errors: info.errors,
-            bytes: status.map(|status| status.bytes_read),
+            bytes: status.as_ref().map(|status| status.bytes_read),
+            behind: status.as_ref().and_then(|status| status.records_behind),
+            waits: matches!(info.state, ObjectState::Waiting { .. }),
         }
     }
 }
@@ -185,6 +187,7 @@ fn state_text(state: &ObjectState) -> String {
         ObjectState::Planned => "planned".to_owned(),
         ObjectState::Hydrating { ratio } => format!("hydrating{}", percent(ratio)),
         ObjectState::CatchingUp { ratio } => format!("catching up{}", percent(ratio)),
+        ObjectState::Waiting { reason } => format!("waiting: {reason}"),
         ObjectState::Serving => "serving".to_owned(),
         ObjectState::Failed { reason } => format!("failed: {reason}"),
         ObjectState::Stopping => "stopping".to_owned(),

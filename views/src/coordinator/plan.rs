@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_connectors::source::{self, SourceDescription, SourcePosition};
+use headwater_connectors::source::{self, SourceDescription};
 use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::ObjectId;
 
@@ -188,11 +188,11 @@ fn source_object(id: ObjectId, create: CreateSource, text: String) -> Arc<Object
     Arc::new(Object { id, name, sql: text, definition, schema, append_only: true, reads: BTreeSet::new() })
 }
 
-/// Opens the source once: what is missing is said before anything is applied.
+/// Asks for the source once: what is missing is said before anything is applied.
 fn check_source(object: &Object, base_dir: &Path) -> Result<(), SqlError> {
     let Definition::Source(description) = &object.definition else { return Ok(()) };
-    match source::open(description, base_dir, &SourcePosition::default()) {
-        Ok(_) => Ok(()),
+    match source::check(description, base_dir) {
+        Ok(()) => Ok(()),
         Err(error) => Err(SqlError::invalid(format!("source \"{}\" cannot be read: {error}", object.name))),
     }
 }

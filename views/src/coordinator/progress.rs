@@ -92,10 +92,13 @@ impl Coordinator {
 
     fn source_state(&self, id: ObjectId) -> ObjectState {
         let Some(status) = self.parts.ingest.source_status(id) else { return ObjectState::Planned };
-        match status.state {
-            SourceState::CaughtUp | SourceState::Ended => ObjectState::Serving,
-            SourceState::Reading => ObjectState::CatchingUp { ratio: read_ratio(&[status]) },
-            SourceState::Failed(reason) => ObjectState::Failed { reason },
+        match (&status.state, &status.waits_for) {
+            (SourceState::Failed(reason), _) => ObjectState::Failed { reason: reason.clone() },
+            (SourceState::Ended, _) | (SourceState::CaughtUp, None) => ObjectState::Serving,
+            (SourceState::Reading | SourceState::CaughtUp, Some(reason)) => {
+                ObjectState::Waiting { reason: reason.clone() }
+            }
+            (SourceState::Reading, None) => ObjectState::CatchingUp { ratio: read_ratio(&[status]) },
         }
     }
 
@@ -232,7 +235,10 @@ impl Coordinator {
 pub(super) fn settled(info: &ObjectInfo) -> bool {
     match info.state {
         ObjectState::Serving | ObjectState::Failed { .. } | ObjectState::Stopping => true,
-        ObjectState::Planned | ObjectState::Hydrating { .. } | ObjectState::CatchingUp { .. } => false,
+        ObjectState::Planned
+        | ObjectState::Hydrating { .. }
+        | ObjectState::CatchingUp { .. }
+        | ObjectState::Waiting { .. } => false,
     }
 }
 

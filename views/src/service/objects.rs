@@ -52,6 +52,8 @@ fn state(state: ObjectState) -> (v1::ObjectPhase, Option<f64>, String) {
         ObjectState::Planned => (v1::ObjectPhase::Planned, None, String::new()),
         ObjectState::Hydrating { ratio } => (v1::ObjectPhase::Hydrating, ratio, String::new()),
         ObjectState::CatchingUp { ratio } => (v1::ObjectPhase::CatchingUp, ratio, String::new()),
+        // The phase is that of a source that is not up to date; the reason tells it from one that reads.
+        ObjectState::Waiting { reason } => (v1::ObjectPhase::CatchingUp, None, reason),
         ObjectState::Serving => (v1::ObjectPhase::Serving, None, String::new()),
         ObjectState::Failed { reason } => (v1::ObjectPhase::Failed, None, reason),
         ObjectState::Stopping => (v1::ObjectPhase::Stopping, None, String::new()),

@@ -1,6 +1,7 @@
 //! Statements: a script is split and parsed into [`Parsed`], each with its exact text and place. Queries stay text here;
 //! only their syntax is checked.
 
+mod kafka;
 mod reader;
 mod refuse;
 mod source;

@@ -58,7 +58,7 @@ fn one_percent_of_broken_records_costs_no_good_one_and_each_is_listed_once() {
 fn check_long(fixture: &Fixture, name: &str, long: &[u8], good: [&str; 2], expected: (&[&str], &[String])) {
     for follow in [false, true] {
         let mut description = fixture.description.clone();
-        let Connector::File(options) = &mut description.connector;
+        let Connector::File(options) = &mut description.connector else { panic!("a file source") };
         options.follow = follow;
         fixture.write(name, [good[0].as_bytes(), long, good[1].as_bytes()].concat());
         let mut source = open(&description, fixture.dir.path(), &SourcePosition::default()).unwrap();

@@ -155,6 +155,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads a whole number that is not negative, if one is next.
+    pub(super) fn accept_number(&mut self) -> Option<i64> {
+        let Token::Number(digits, _) = self.peek().token else { return None };
+        let number = digits.parse().ok()?;
+        self.parser.advance_token();
+        Some(number)
+    }
+
+    /// Whether a string in single quotes is next.
+    pub(super) fn at_string(&self) -> bool {
+        matches!(self.peek().token, Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_))
+    }
+
     /// Reads one token of closing angle brackets and returns how many they are.
     pub(super) fn closing_angles(&mut self) -> Result<usize, SqlError> {
         let count = match self.peek().token {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use headwater_connectors::source::{Compression, Connector, FileOptions, Format};
 
-use super::CreateSource;
 use super::reader::Reader;
+use super::{CreateSource, kafka};
 use crate::sql::error::{Position, SqlError};
 use crate::sql::session::types::{Place, arrow_type};
 
@@ -14,9 +14,9 @@ use crate::sql::session::types::{Place, arrow_type};
 pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, SqlError> {
     let if_not_exists = reader.accept_all(&["IF", "NOT", "EXISTS"]);
     let name = reader.new_name()?;
-    let (fields, nested) = columns(reader)?;
+    let (mut fields, nested) = columns(reader)?;
     reader.expect("FROM")?;
-    let connector = connector(reader)?;
+    let mut connector = connector(reader)?;
     reader.expect("FORMAT")?;
     let format = format(reader)?;
     if let (Format::Csv { .. }, Some((column, place))) = (&format, nested) {
@@ -24,8 +24,19 @@ pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, Sql
             .at(place)
             .hint("declare it as TEXT and read JSON in it with -> and ->>"));
     }
-    envelope(reader)?;
-    for word in ["INCLUDE", "WATERMARK", "RETAIN", "WITH"] {
+    if let Connector::Kafka(options) = &mut connector {
+        kafka::include(reader, &mut fields, &mut options.included)?;
+        envelope(reader)?;
+        kafka::include(reader, &mut fields, &mut options.included)?;
+    } else {
+        envelope(reader)?;
+        if reader.at("INCLUDE") {
+            return Err(SqlError::unsupported("INCLUDE on a source of files")
+                .at(reader.place())
+                .hint("keys, partitions and offsets are Kafka's: leave it out"));
+        }
+    }
+    for word in ["WATERMARK", "RETAIN", "WITH"] {
         if reader.at(word) {
             return Err(SqlError::unsupported(format!("{word} on a source")).at(reader.place()).hint("leave it out"));
         }
@@ -88,7 +99,7 @@ fn constraint(word: &str, place: Position) -> SqlError {
     let error = |what: &str| SqlError::unsupported(format!("{what} on a source")).at(place);
     match word {
         "PRIMARY" => error("PRIMARY KEY")
-            .hint("rows of a file are only appended: leave it out, and keep the last row per key in a view"),
+            .hint("the rows of a source are only appended: leave it out, and keep the last row per key in a view"),
         "WATERMARK" => error("WATERMARK").hint("leave it out"),
         other => error(other).hint("the only constraint is NOT NULL; check the rest in a view"),
     }
@@ -140,15 +151,18 @@ fn struct_type(reader: &mut Reader<'_>, pending: &mut usize) -> Result<DataType,
 
 fn connector(reader: &mut Reader<'_>) -> Result<Connector, SqlError> {
     let place = reader.place();
+    if reader.accept("KAFKA") {
+        return kafka::options(reader, place).map(Connector::Kafka);
+    }
     if !reader.accept("FILE") {
-        for word in ["KAFKA", "POSTGRES", "MYSQL", "GENERATOR", "LOAD", "WEBHOOK", "S3", "CHANGES"] {
+        for word in ["POSTGRES", "MYSQL", "GENERATOR", "LOAD", "WEBHOOK", "S3", "CHANGES"] {
             if reader.at(word) {
                 return Err(SqlError::unsupported(format!("FROM {word}"))
                     .at(place)
-                    .hint("sources read files: FROM FILE (PATH 'orders.csv', FOLLOW true)"));
+                    .hint("sources read files, FROM FILE (PATH 'orders.csv'), and topics, FROM KAFKA (BROKERS '…', TOPIC '…')"));
             }
         }
-        return Err(reader.unexpected("FILE"));
+        return Err(reader.unexpected("FILE or KAFKA"));
     }
     let (mut path, mut follow, mut compression) = (None, None, None);
     reader.expect("(")?;
@@ -289,9 +303,9 @@ fn envelope(reader: &mut Reader<'_>) -> Result<(), SqlError> {
     }
     for word in ["UPSERT", "DEBEZIUM"] {
         if reader.at(word) {
-            return Err(SqlError::unsupported(format!("ENVELOPE {word}"))
-                .at(reader.place())
-                .hint("rows of a file are only appended: leave it out, and keep the last row per key in a view"));
+            return Err(SqlError::unsupported(format!("ENVELOPE {word}")).at(reader.place()).hint(
+                "the rows of a source are only appended: leave it out, and keep the last row per key in a view",
+            ));
         }
     }
     Err(reader.unexpected("NONE"))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
-use headwater_connectors::source::{Compression, FileOptions};
+use headwater_connectors::source::{Compression, FileOptions, KafkaStart};
 
 use super::*;
 use crate::sql::SqlErrorKind;
@@ -106,6 +106,68 @@ fn sources_say_everything() {
 }
 
 #[test]
+fn kafka_sources_say_everything() {
+    let found = source(
+        "CREATE SOURCE t (a INT) FROM KAFKA (
+            BROKERS 'h:1,h:2', TOPIC = 'Orders', START TIMESTAMP '1970-01-01 00:00:01.5+00', MAX_RECORD_BYTES 500,
+            'client.rack' '${RACK}', 'fetch.min.bytes' = '10'
+         ) FORMAT JSON INCLUDE KEY AS k, OFFSET INCLUDE TIMESTAMP ENVELOPE NONE INCLUDE HEADERS, PARTITION",
+    );
+    let Connector::Kafka(options) = found.connector else { panic!() };
+    assert_eq!((options.brokers.as_str(), options.topic.as_str()), ("h:1,h:2", "Orders"));
+    assert_eq!((options.start, options.record_bytes_max), (KafkaStart::Timestamp(1_500), 500));
+    let properties: Vec<_> = options.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(properties, [("client.rack", "${RACK}"), ("fetch.min.bytes", "10")]);
+    let schema = Schema::new(vec![
+        Field::new("a", DataType::Int32, true),
+        Field::new("k", DataType::Utf8, true),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("timestamp", timestamptz(), true),
+        Field::new("headers", DataType::Utf8, true),
+        Field::new("partition", DataType::Int32, false),
+    ]);
+    assert_eq!(*found.schema, schema);
+    for (start, expected) in [
+        ("", KafkaStart::Earliest),
+        (", START OFFSET earliest", KafkaStart::Earliest),
+        (", START OFFSET = LATEST", KafkaStart::Latest),
+        (", start offset 17", KafkaStart::Offset(17)),
+    ] {
+        let found = source(&format!("CREATE SOURCE t (a INT) FROM KAFKA (BROKERS 'h', TOPIC 't'{start}) FORMAT CSV"));
+        let Connector::Kafka(options) = found.connector else { panic!() };
+        assert_eq!((options.start, options.record_bytes_max), (expected, 1 << 20));
+    }
+}
+
+#[test]
+fn kafka_sources_are_refused_where_they_are_wrong() {
+    let create = |options: &str| format!("CREATE SOURCE s (a INT) FROM KAFKA (TOPIC 't'{options}");
+    for (options, place, message, hint) in [
+        (", BROKERS 'h', TOPIC 'u') FORMAT JSON", "1:60", "option \"topic\" is given twice", ""),
+        (") FORMAT JSON", "1:30", "option BROKERS is missing", "host:9092"),
+        (", BROKERS ' ') FORMAT JSON", "1:55", "the text is empty", ""),
+        (", SPEED 3) FORMAT JSON", "1:47", "unknown option \"speed\" of FROM KAFKA", "MAX_RECORD_BYTES"),
+        (", START 3) FORMAT JSON", "1:53", "expected OFFSET or TIMESTAMP, found \"3\"", ""),
+        (", START OFFSET 'x') FORMAT JSON", "1:60", "expected EARLIEST, LATEST or an offset", ""),
+        (", START TIMESTAMP 'x') FORMAT JSON", "1:63", "'x' is not a timestamp", "08:00"),
+        (", MAX_RECORD_BYTES 0) FORMAT JSON", "1:64", "0 cannot be the longest record", "67108864"),
+        (", BROKERS 'h') FORMAT JSON INCLUDE A", "1:80", "expected KEY, PARTITION,", ""),
+        (", BROKERS 'h') FORMAT JSON INCLUDE KEY, KEY", "1:85", "\"key\" is included twice", ""),
+        (", BROKERS 'h') FORMAT JSON INCLUDE KEY AS a", "1:80", "column \"a\" is declared twice", "AS name"),
+    ] {
+        invalid(&create(options), place, message, hint);
+    }
+    for (options, place, message, hint) in [
+        (", 'auto.offset.reset' 'latest'", "1:47", "the property auto.offset.reset", "START OFFSET"),
+        (", 'security.protocol' 'SSL'", "1:47", "the property security.protocol", "PLAINTEXT only"),
+        (", BROKERS 'h') FORMAT JSON ENVELOPE UPSERT", "1:81", "ENVELOPE UPSERT", "last row per key"),
+        (", BROKERS 'h') FORMAT AVRO", "1:67", "FORMAT AVRO", "JSON"),
+    ] {
+        unsupported(&create(options), place, message, hint);
+    }
+}
+
+#[test]
 fn types_are_mapped() {
     let list = |inner: DataType| DataType::List(Arc::new(Field::new_list_field(inner, true)));
     let pair = |inner: DataType| {
@@ -180,11 +242,11 @@ fn types_are_refused_with_what_to_use() {
 fn sources_are_refused_where_they_are_wrong() {
     let create = |rest: &str| format!("CREATE SOURCE s (a INT)\n{rest}");
     for (rest, place, message, hint) in [
-        ("FROM KAFKA (TOPIC 'x') FORMAT JSON", "2:6", "FROM KAFKA", "FROM FILE"),
+        ("FROM POSTGRES (URL 'x') FORMAT JSON", "2:6", "FROM POSTGRES", "FROM FILE"),
         ("FROM FILE (PATH 'p') FORMAT AVRO", "2:29", "FORMAT AVRO", "CSV"),
         ("FROM FILE (PATH 'p') FORMAT JSON ENVELOPE UPSERT", "2:43", "ENVELOPE UPSERT", "leave it out"),
         ("FROM FILE (PATH 'p') FORMAT JSON ENVELOPE DEBEZIUM", "2:43", "ENVELOPE DEBEZIUM", "leave it out"),
-        ("FROM FILE (PATH 'p') FORMAT JSON INCLUDE OFFSET", "2:34", "INCLUDE on a source", "leave it out"),
+        ("FROM FILE (PATH 'p') FORMAT JSON INCLUDE OFFSET", "2:34", "INCLUDE on a source of files", "leave it out"),
         ("FROM FILE (PATH 'p') FORMAT CSV WITH HEADER", "2:33", "WITH after FORMAT CSV", "header"),
     ] {
         unsupported(&create(rest), place, message, hint);
