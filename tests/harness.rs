@@ -279,6 +279,13 @@ impl Headwater {
         self.process.kill()
     }
 
+    /// Kills it and starts another one over the same data in its place.
+    pub(crate) fn replace_by_kill(&mut self, home: &Home, workers: usize) -> Result<()> {
+        self.process.kill()?;
+        *self = Headwater::start(home, workers)?;
+        Ok(())
+    }
+
     /// Stops it with SIGTERM and returns how it ended.
     pub(crate) fn stop(mut self) -> Result<ExitStatus> {
         let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;

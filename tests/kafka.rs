@@ -2,6 +2,8 @@
 
 mod away;
 mod crashes;
+mod events;
+mod produce;
 mod records;
 mod topics;
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::produce::records::InputForm;
 use crate::config::interval;
 use crate::demo::DemoArgs;
 use crate::output::OutputFormat;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     /// List the records and rows that failed in a source or view.
     Errors(ErrorsArgs),
+    /// Send the records of a file to Kafka topics.
+    Produce(ProduceArgs),
     /// Show how the server is; exit code 0 if everything serves, else 1.
     Status(StatusArgs),
 }
@@ -252,6 +255,81 @@ pub(crate) struct ErrorsArgs {
     pub(crate) at: Option<i64>,
 }
 
+/// Arguments of `produce`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Records go out in the order of the file. A record with a key goes to the
+partition that Kafka's own clients would choose, one without to the partitions
+in turn: the same file and flags always give the same topics.
+
+Examples:
+  headwater produce --brokers localhost:9092 --topic sales --key customer_id sales.ndjson.zst
+  headwater produce --brokers localhost:9092 --topic sales --partitions 6 --rate 1000 sales.csv
+  headwater produce --brokers localhost:9092 --partitions 6 --form events events.jsonl")]
+pub(crate) struct ProduceArgs {
+    /// The file, packed with gzip or zstd or not; - is the standard input.
+    pub(crate) file: PathBuf,
+    /// Some brokers of the cluster, with commas between.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) brokers: String,
+    /// The topic; events name their own unless this is given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) topic: Option<String>,
+    /// The field or column whose value is the key.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) key: Option<String>,
+    /// What the file holds.
+    #[arg(long, value_enum, value_name = "FORM", default_value = "auto")]
+    pub(crate) form: InputForm,
+    /// Records a second; without it as fast as the brokers take them.
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// Create a topic that does not exist with so many partitions, and nothing in it ever too old.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub(crate) partitions: Option<i32>,
+    /// How batches are packed.
+    #[arg(long, value_enum, value_name = "CODEC", default_value = "lz4")]
+    pub(crate) compression: Codec,
+    /// A property of the client library; may be given several times.
+    #[arg(long = "property", value_name = "NAME=VALUE")]
+    pub(crate) properties: Vec<String>,
+}
+
+/// How batches of records are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    /// Not at all.
+    None,
+    /// Gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Codec {
+    /// The name that Kafka gives it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Gzip => "gzip",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+            Codec::Zstd => "zstd",
+        }
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("a rate is a number of records a second, above 0".to_owned()),
+    }
+}
+
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -273,7 +351,16 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_exit_code_2() {
-        for line in ["", "nonsense", "deploy", "query", "subscribe", "drop", "deploy --no-wait --timeout 3s a.sql"] {
+        for line in [
+            "",
+            "nonsense",
+            "deploy",
+            "query",
+            "subscribe",
+            "drop",
+            "produce a.csv",
+            "deploy --no-wait --timeout 3s a.sql",
+        ] {
             let error = Cli::try_parse_from(["headwater"].into_iter().chain(line.split_whitespace())).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

@@ -8,6 +8,7 @@ mod errors;
 mod explain;
 mod list;
 mod objects;
+pub(crate) mod produce;
 mod progress;
 mod query;
 mod status;
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Query(args) => query::run(args, &global).await,
         Command::Subscribe(args) => subscribe::run(args, &global).await,
         Command::Errors(args) => errors::run(args, &global).await,
+        Command::Produce(args) => produce::run(&args),
         Command::Status(args) => status::run(args, &global).await,
     }
 }
