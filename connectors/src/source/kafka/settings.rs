@@ -46,6 +46,8 @@ pub(super) fn client(
     let mut config = ClientConfig::new();
     // Less memory than the library would take by itself, and enough for seconds of reading.
     config.set("queued.min.messages", "50000").set("queued.max.messages.kbytes", "16384");
+    // By itself it would rest for a second whenever that much is queued.
+    config.set("fetch.queue.backoff.ms", "5");
     config.set("fetch.wait.max.ms", "100").set("fetch.error.backoff.ms", "100");
     config.set("reconnect.backoff.max.ms", "2000").set("client.id", "headwater").set("group.id", group);
     config.set("bootstrap.servers", expand("BROKERS", &options.brokers, &environment)?);
