@@ -2,6 +2,11 @@
 //!
 //! Keys are matched to columns exactly, or else without regard to case, so that a column whose SQL name was folded finds
 //! its key. Of a key given twice the last one counts. Unknown keys are checked for syntax and otherwise ignored.
+//!
+//! Two parsers find the values: [`usual`] is fast and takes what writers usually write; whatever it does not take goes to
+//! serde_json, which alone says what is wrong.
+
+mod usual;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,11 +42,10 @@ pub(super) fn step(input: &[u8], whole: bool, columns: &mut Columns) -> Step {
 pub(super) fn push_object(text: &str, columns: &mut [Column]) -> Result<(), BadRecord> {
     let mut values = Values::new();
     values.resize(columns.len(), None);
-    let mut parser = serde_json::Deserializer::from_str(text);
-    (&mut parser)
-        .deserialize_map(ObjectVisitor { columns, values: &mut values })
-        .and_then(|()| parser.end())
-        .map_err(|error| BadRecord::whole(reason(&error)))?;
+    if usual::scan_object(text, columns, &mut values).is_none() {
+        values.fill(None);
+        find_values(text, columns, &mut values).map_err(|error| BadRecord::whole(reason(&error)))?;
+    }
     for (column, value) in columns.iter_mut().zip(&values) {
         match value {
             Some(value) => column.push_json(value.text)?,
@@ -49,6 +53,29 @@ pub(super) fn push_object(text: &str, columns: &mut [Column]) -> Result<(), BadR
         }
     }
     Ok(())
+}
+
+/// Finds the text of the value of each column in any object.
+fn find_values<'a>(text: &'a str, columns: &[Column], values: &mut Values<'a>) -> Result<(), serde_json::Error> {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    (&mut parser).deserialize_map(ObjectVisitor { columns, values })?;
+    parser.end()
+}
+
+/// The column that a key names, and whether to the letter. The one at `expected` is tried first.
+#[inline]
+fn column_of(columns: &[Column], expected: usize, key: &str) -> Option<(usize, bool)> {
+    if columns.get(expected).is_some_and(|column| column.name() == key) {
+        return Some((expected, true));
+    }
+    if let Some(index) = columns.iter().position(|column| column.name() == key) {
+        return Some((index, true));
+    }
+    let mut similar = (0..columns.len()).filter(|index| columns[*index].name().eq_ignore_ascii_case(key));
+    match (similar.next(), similar.next()) {
+        (Some(index), None) => Some((index, false)),
+        _ => None,
+    }
 }
 
 /// Appends the elements of the text of a JSON array to `items`.
@@ -138,16 +165,6 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        if self.columns.get(self.expected).is_some_and(|column| column.name() == key) {
-            return Ok(Some((self.expected, true)));
-        }
-        if let Some(index) = self.columns.iter().position(|column| column.name() == key) {
-            return Ok(Some((index, true)));
-        }
-        let mut similar = (0..self.columns.len()).filter(|index| self.columns[*index].name().eq_ignore_ascii_case(key));
-        Ok(match (similar.next(), similar.next()) {
-            (Some(index), None) => Some((index, false)),
-            _ => None,
-        })
+        Ok(column_of(self.columns, self.expected, key))
     }
 }
