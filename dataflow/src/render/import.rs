@@ -89,12 +89,6 @@ impl UpdatesByTime {
         let times = self.times.into_iter().filter(|(_, (rows, _))| !rows.is_empty());
         times.map(|(time, (rows, diffs))| decode_chunk(time, &rows, &diffs, codec, schema)).collect()
     }
-
-    /// Everything before `upper`; the rest stays.
-    pub(super) fn take_before(&mut self, upper: Timestamp) -> UpdatesByTime {
-        let later = self.times.split_off(&upper);
-        UpdatesByTime { times: std::mem::replace(&mut self.times, later) }
-    }
 }
 
 /// Rows of one time as columns.
