@@ -34,4 +34,4 @@ oracle:
 	HEADWATER_ORACLE_CASES=$(CASES) $(CARGO) test --profile $(PROFILE) --workspace --test main oracle -- --nocapture
 
 bench:
-	$(CARGO) bench -p headwater-benches
+	$(CARGO) bench --workspace --bench commerce

@@ -1,8 +1,8 @@
 //! CPU per row of the commerce work: the engine from SQL text over parsed Arrow input, beside hand-written typed tables
 //! and a plain HashMap loop in the same process, interleaved, the median of three.
 //!
-//! `cargo bench -p headwater-benches -- [ROWS]` (5,000,000 by default). Judge by CPU and by the ratios: wall times say
-//! what else the machine was doing.
+//! `cargo bench --workspace --bench commerce -- [ROWS] [QUERY…]` (5,000,000 rows and all queries by default). Judge by CPU
+//! and by the ratios: wall times say what else the machine was doing.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -60,7 +60,10 @@ fn main() -> Result<()> {
     let products = generator::products();
     let rows = ticks.len() * TICK_ROWS;
     println!("{rows} rows in ticks of {TICK_ROWS}, median of {ROUNDS}; load {}", load());
-    let mut all: Vec<(Query, Figures)> = Query::ALL.iter().map(|query| (*query, Figures::default())).collect();
+    let asked = |query: &Query| std::env::args().skip(1).any(|arg| arg.eq_ignore_ascii_case(query.name()));
+    let any = Query::ALL.iter().any(asked);
+    let queries = Query::ALL.iter().filter(|query| !any || asked(query));
+    let mut all: Vec<(Query, Figures)> = queries.map(|query| (*query, Figures::default())).collect();
     for _ in 0..ROUNDS {
         for (query, figures) in &mut all {
             round(*query, figures, &ticks, &small, &products)?;

@@ -18,9 +18,9 @@ const TICKS: usize = 1_000;
 /// The little history, in lines.
 const LITTLE: usize = 10_000;
 
-/// CPU time of one tick over all views, the whole server with its log and subscription counted. The aim is 1 ms; the test
-/// profile, whose planner crates are not optimised, takes about 5 ms, and this catches what makes it worse.
-const CPU_MAX: Duration = Duration::from_millis(12);
+/// CPU time of one tick over all views, the whole server with its log and subscription counted. The aim is 1 ms in a
+/// release build. The test profile takes about twice as long, a busy machine twice that; this catches what makes it worse.
+const CPU_MAX: Duration = Duration::from_millis(5);
 /// How much more the later ticks may cost.
 const RATIO_MAX: f64 = 1.5;
 
@@ -65,7 +65,7 @@ fn a_line_costs_the_same_after_any_history() {
         let all = text.iter().filter(|byte| **byte == b'\n').count() - 1;
         text.extend_from_slice(&more);
         let mut feed = Feed::create(&path, text)?;
-        let server = Headwater::start(home, 2)?;
+        let server = Headwater::start(home, 1)?;
         deploy_example(&server, home, &sources_over("online_retail.csv", ", FOLLOW true")?)?;
         feed.write(LITTLE)?;
         server.wait_for_lines(LITTLE)?;

@@ -8,7 +8,7 @@ mod rows;
 pub use chunk::{Chunk, Delta, Diffs};
 pub use errors::{ErrorRow, ErrorRows, errors_schema};
 pub use id::{CollectionId, ObjectId, Part};
-pub use rows::{EncodedRows, Row, RowBlock, RowCodec, any_null, hash_bytes, owner};
+pub use rows::{EncodedRows, Row, RowBlock, RowCodec, any_null, hash_bytes, owner, same_bytes};
 
 /// A time of the engine: milliseconds since the Unix epoch, minted by the ingest clock, totally ordered.
 pub type Timestamp = u64;

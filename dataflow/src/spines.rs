@@ -1,7 +1,8 @@
 //! Every differential type name that the engine uses. Differential reshapes its public traits in every release; what
 //! breaks, breaks here.
 //!
-//! One arrangement shape exists: whole rows as keys in a byte arena, with plain counts as diffs.
+//! One arrangement shape exists: whole rows as keys in a byte arena, with plain counts as diffs. An operator fills it by
+//! itself: an operator between it and the arrangement would have to be woken at every tick.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,20 +10,20 @@ use std::sync::Arc;
 use differential_dataflow::batcher::merge::MergeBatcher;
 use differential_dataflow::batcher::merge::chunker::ContainerChunker;
 use differential_dataflow::batcher::merge::vec::VecMerger;
-use differential_dataflow::operators::arrange::arrangement::arrange_core;
-use differential_dataflow::operators::arrange::{Arranged, ShutdownButton, TraceAgent};
+use differential_dataflow::batcher::{Batcher, Extract};
+use differential_dataflow::operators::arrange::{ShutdownButton, TraceAgent, TraceWriter};
 use differential_dataflow::trace::cursor::{Navigable, cursor_list};
 use differential_dataflow::trace::implementations::ord_neu::{OrdKeyBatch, OrdKeyBuilder};
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::implementations::{BatchContainer, OffsetList};
 use differential_dataflow::trace::wrappers::frontier::BatchFrontier;
-use differential_dataflow::trace::{Cursor, ExertionLogic, Span, TraceReader};
+use differential_dataflow::trace::{Cursor, Description, ExertionLogic, Span, Trace, TraceReader};
 use timely::container::PushInto;
-use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::{Scope, Stream};
-use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
+use timely::progress::{Antichain, Stamp};
 
 use crate::repr::{Diff, Row, Timestamp};
 
@@ -41,12 +42,12 @@ type RowBatcher = MergeBatcher<
 
 /// The shareable handle of an arrangement.
 pub(crate) type RowTrace = TraceAgent<RowSpine>;
-/// The stream of an arrangement's batches.
-pub(crate) type BatchStream<'scope> = Stream<'scope, Timestamp, Vec<Span<Timestamp, RowBatch>>>;
 /// The stream of batches of an imported arrangement.
 pub(crate) type ImportedStream<'scope> =
     Stream<'scope, Timestamp, Vec<Span<Timestamp, BatchFrontier<RowBatch, Timestamp>>>>;
 
+/// Where timely's configuration holds how much idle arrangements merge.
+const EXERTION: &str = "differential/default_exert_logic";
 /// Records of merging that an idle arrangement does per step.
 const IDLE_EFFORT: usize = 1_000;
 /// An arrangement at rest is left with batches that together hold up to this part of its largest one.
@@ -64,7 +65,7 @@ pub(crate) fn configure(config: &mut timely::WorkerConfig) {
         let largest = layers.iter().map(|(_, _, length)| *length).max().unwrap_or(0);
         (merging || (total - largest) * LOOSE_PART > largest).then_some(IDLE_EFFORT)
     });
-    config.set::<ExertionLogic>("differential/default_exert_logic".to_owned(), exert);
+    config.set::<ExertionLogic>(EXERTION.to_owned(), exert);
 }
 
 /// Byte rows back to back. The offsets widen by themselves: they never wrap at 4 GiB.
@@ -123,14 +124,47 @@ impl BatchContainer for Arena {
     }
 }
 
-/// Arranges row updates on the worker that has them: equal rows may lie on several workers.
-pub(crate) fn arrange_rows<'scope>(
-    stream: Stream<'scope, Timestamp, Vec<RowUpdate>>,
-    name: &str,
-) -> (BatchStream<'scope>, RowTrace) {
-    let arranged: Arranged<'scope, RowTrace> =
-        arrange_core::<_, _, RowBatcher, RowSpine>(stream, Pipeline, name, RowBatcher::new);
-    (arranged.stream, arranged.trace)
+/// The writing end of an arrangement of the row updates that this worker has: equal rows may lie on several workers.
+pub(crate) struct RowArranger {
+    batcher: RowBatcher,
+    writer: TraceWriter<RowSpine>,
+    /// Everything before it is sealed.
+    upper: Antichain<Timestamp>,
+}
+
+impl RowArranger {
+    /// An empty arrangement filled by the operator `info`, which is activated when merges are to go on.
+    pub(crate) fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo) -> (RowArranger, RowTrace) {
+        let mut spine = RowSpine::new(info.clone(), None, Some(scope.activator_for(Rc::clone(&info.address))));
+        if let Some(logic) = scope.worker().config().get::<ExertionLogic>(EXERTION) {
+            spine.set_exert_logic(Arc::clone(logic));
+        }
+        let (trace, writer) = TraceAgent::new(spine, info.clone(), None);
+        let batcher = RowBatcher::new(None, info.global_id);
+        (RowArranger { batcher, writer, upper: Antichain::from_elem(0) }, trace)
+    }
+
+    /// Takes updates of times that are not sealed.
+    pub(crate) fn insert(&mut self, updates: &mut Vec<RowUpdate>) {
+        self.batcher.insert(updates);
+    }
+
+    /// Seals everything before `upper`, which is beyond what was sealed before, and returns what changes there. An empty
+    /// `upper` closes the arrangement.
+    pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<RowBatch> {
+        let lower = std::mem::replace(&mut self.upper, upper.to_owned());
+        let batch: Option<RowBatch> = self.batcher.extract(upper).0.map(Rc::new);
+        // Importers receive a batch under the earliest of its times that they still hold.
+        let hint = lower.elements().iter().copied().filter(|_| batch.is_some()).collect::<Stamp<Timestamp>>();
+        let description = Description::new(lower, self.upper.clone(), Antichain::from_elem(0));
+        self.writer.insert(Span::new(description, batch.clone()), hint);
+        batch
+    }
+
+    /// Merges a little, even if nothing arrives.
+    pub(crate) fn exert(&mut self) {
+        self.writer.exert();
+    }
 }
 
 /// Releases an import when dropped: differential's button does nothing by itself.

@@ -9,7 +9,7 @@ use timely::worker::Worker;
 
 use crate::engine::Inbox;
 use crate::protocol::{Command, DataflowDescription, Response};
-use crate::render::{Context, ErrorLog, Exported, Flow, InFlight, codec_for, decode_delta, render, tokens};
+use crate::render::{Context, ErrorLog, Exported, Flow, InFlight, Outbox, codec_for, decode_delta, render, tokens};
 use crate::repr::{CollectionId, Diff, ObjectId, Part, RowBlock, Timestamp};
 use crate::spines::{compact, for_each_row_at};
 
@@ -32,17 +32,25 @@ struct Installed {
 /// What a worker keeps between commands.
 pub(crate) struct WorkerState<'w> {
     worker: &'w mut Worker,
-    responses: Sender<Response>,
+    outbox: Outbox,
     installed: BTreeMap<ObjectId, Installed>,
     flows: BTreeMap<CollectionId, Flow>,
     /// Released dataflows that timely still runs, by dataflow number.
     leaving: Vec<(ObjectId, usize)>,
+    /// Dataflows were created or may have left since the last report.
+    installed_changed: bool,
 }
 
 /// Runs a worker until it is told to stop.
 pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response>) {
-    let mut state =
-        WorkerState { worker, responses, installed: BTreeMap::new(), flows: BTreeMap::new(), leaving: Vec::new() };
+    let mut state = WorkerState {
+        worker,
+        outbox: Outbox::default(),
+        installed: BTreeMap::new(),
+        flows: BTreeMap::new(),
+        leaving: Vec::new(),
+        installed_changed: false,
+    };
     loop {
         while let Some(command) = inbox.take() {
             state.obey(command);
@@ -50,9 +58,14 @@ pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response
         if inbox.stopped() {
             return;
         }
+        // Answers do not wait for a step that parks.
+        state.outbox.flush(&responses);
         state.worker.step_or_park(None);
         state.tend();
-        inbox.report_installed(state.worker.installed_dataflows());
+        state.outbox.flush(&responses);
+        if std::mem::take(&mut state.installed_changed) {
+            inbox.report_installed(state.worker.installed_dataflows());
+        }
     }
 }
 
@@ -72,15 +85,10 @@ impl WorkerState<'_> {
                 if let Some(installed) = self.installed.get(&object) {
                     installed.exported.stop.set(true);
                 }
-                self.respond(Response::SinkClosed { object, worker: self.worker.index() });
+                self.outbox.push(Response::SinkClosed { object, worker: self.worker.index() });
             }
             Command::Release { object } => self.release(object),
         }
-    }
-
-    fn respond(&self, response: Response) {
-        // Nobody listens any more only when the engine is being shut down.
-        let _ = self.responses.send(response);
     }
 
     fn create(&mut self, description: &DataflowDescription) {
@@ -94,7 +102,7 @@ impl WorkerState<'_> {
             errors: ErrorLog::default(),
             probe: probe.clone(),
             flows: &self.flows,
-            responses: self.responses.clone(),
+            outbox: self.outbox.clone(),
             tokens: Vec::new(),
             in_flight: Vec::new(),
         };
@@ -110,6 +118,7 @@ impl WorkerState<'_> {
         let installed =
             Installed { dataflow, exported, probe, in_flight, since: description.as_of, upper: 0, ticks: 0 };
         self.installed.insert(description.object, installed);
+        self.installed_changed = true;
     }
 
     fn peek(&mut self, peek: u64, collection: CollectionId, at: Timestamp) {
@@ -134,7 +143,7 @@ impl WorkerState<'_> {
                 rows.push(decode_delta(&block, &diffs, &codec, &schema));
             }
         }
-        self.respond(Response::Peeked { peek, worker: self.worker.index(), rows });
+        self.outbox.push(Response::Peeked { peek, worker: self.worker.index(), rows });
     }
 
     /// Drops this worker's tokens and handles. The dataflow leaves by itself in one of the next steps.
@@ -143,7 +152,7 @@ impl WorkerState<'_> {
         self.flows.remove(&object.errors());
         match self.installed.remove(&object) {
             Some(installed) => self.leaving.push((object, installed.dataflow)),
-            None => self.respond(Response::Released { object, worker: self.worker.index() }),
+            None => self.outbox.push(Response::Released { object, worker: self.worker.index() }),
         }
     }
 
@@ -162,11 +171,12 @@ impl WorkerState<'_> {
         if !self.leaving.is_empty() {
             let running = self.worker.installed_dataflows();
             let index = self.worker.index();
-            let responses = &self.responses;
+            let outbox = &self.outbox;
+            self.installed_changed = true;
             self.leaving.retain(|(object, dataflow)| {
                 let left = !running.contains(dataflow);
                 if left {
-                    let _ = responses.send(Response::Released { object: *object, worker: index });
+                    outbox.push(Response::Released { object: *object, worker: index });
                 }
                 !left
             });

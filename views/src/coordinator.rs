@@ -149,7 +149,8 @@ impl Coordinator {
                 _ = &mut stop => Event::Stop,
                 Some(acknowledged) = self.parts.acknowledged.recv() => Event::Acknowledged(acknowledged),
                 Some(answer) = self.answers.1.recv() => Event::Answered(answer),
-                Ok(()) = self.frontiers.changed() => Event::Frontiers,
+                // Most ticks interest nobody here.
+                Ok(()) = self.frontiers.changed(), if !self.reads.is_empty() => Event::Frontiers,
                 request = requests.recv() => request.map_or(Event::Stop, Event::Request),
                 _ = timer.tick() => Event::Timer,
             };

@@ -55,6 +55,25 @@ impl ErrorLog {
     }
 }
 
+/// What a worker has to say, until the end of its step: whoever listens is woken once a step, not once a dataflow.
+#[derive(Clone, Default)]
+pub(crate) struct Outbox(Rc<RefCell<Vec<Response>>>);
+
+impl Outbox {
+    /// Says something at the end of the step.
+    pub(crate) fn push(&self, response: Response) {
+        self.0.borrow_mut().push(response);
+    }
+
+    /// Says everything now.
+    pub(crate) fn flush(&self, responses: &Sender<Response>) {
+        for response in self.0.borrow_mut().drain(..) {
+            // Nobody listens any more only when the engine is being shut down.
+            let _ = responses.send(response);
+        }
+    }
+}
+
 /// Ticks in flight per dataflow: enough that no worker waits for the slower one at every tick, few enough that live
 /// views keep their latency.
 const TICKS_IN_FLIGHT: usize = 8;
@@ -115,7 +134,7 @@ pub(crate) struct Context<'a> {
     /// Arrangements of other dataflows.
     pub(crate) flows: &'a BTreeMap<CollectionId, Flow>,
     /// Where closed batches go.
-    pub(crate) responses: Sender<Response>,
+    pub(crate) outbox: Outbox,
     /// What must be held for the inputs to live.
     pub(crate) tokens: Vec<Box<dyn Any>>,
     /// The sources' flow control.

@@ -1,23 +1,26 @@
 //! Export: the output and the errors are arranged, and every closed stretch of their changes leaves the worker.
+//!
+//! All of it is one operator. A tick that changes nothing costs every operator a schedule and every worker the news of its
+//! progress, so what ends a dataflow ends it in one place.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
 
 use arrow::datatypes::SchemaRef;
-use crossbeam_channel::Sender;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
-use timely::dataflow::operators::generic::Operator;
-use timely::progress::frontier::MutableAntichain;
+use timely::dataflow::operators::generic::{Operator, OperatorInfo};
+use timely::dataflow::{Scope, Stream};
+use timely::progress::frontier::AntichainRef;
 
 use super::import::{UpdatesByTime, codec_for};
-use super::{Chunks, Context, Tokens};
+use super::mfp::Steps;
+use super::{Chunks, Context, ErrorLog, Outbox, Tokens};
 use crate::protocol::{DataflowDescription, Response};
 use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, Row, RowCodec, Timestamp, errors_schema};
-use crate::spines::{BatchStream, RowTrace, RowUpdate, arrange_rows, for_each_update};
+use crate::spines::{RowArranger, RowBatch, RowTrace, RowUpdate, for_each_update};
 
 /// What the worker keeps of a rendered dataflow.
 pub(crate) struct Exported {
@@ -33,26 +36,38 @@ pub(crate) struct Exported {
 
 /// Arranges rows and errors, and sends what changes after `as_of`.
 pub(super) fn export<'scope>(
-    output: Chunks<'scope>,
+    Chunks { stream, steps }: Chunks<'scope>,
     description: &DataflowDescription,
     context: &mut Context<'_>,
 ) -> Exported {
-    let rows_schema = description.plan.schema();
-    let (row_batches, rows) = arrange_rows(encode(output, &rows_schema), "Arrange rows");
-    let (error_batches, error_trace) = arrange_rows(error_updates(row_batches.clone(), context), "Arrange errors");
+    let (scope, rows_schema) = (stream.scope(), description.plan.schema());
     let stop = Rc::new(Cell::new(false));
     let sink = Sink {
         object: description.object,
         worker: context.index,
         as_of: context.as_of,
         sent: None,
-        rows: Half::new(rows_schema.clone()),
-        errors: Half::new(errors_schema()),
-        responses: context.responses.clone(),
+        outbox: context.outbox.clone(),
         stop: Rc::clone(&stop),
     };
-    send(row_batches, error_batches, sink).probe_with(&context.probe);
-    Exported { rows, rows_schema, errors: error_trace, stop }
+    let mut traces = None;
+    let kept = &mut traces;
+    let schema = rows_schema.clone();
+    let logged = context.errors.clone();
+    let end: Stream<'scope, Timestamp, Vec<()>> =
+        stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Export", move |_, info| {
+            let (rows, rows_trace) = Half::new(&scope, &info, schema);
+            let (errors, errors_trace) = Half::new(&scope, &info, errors_schema());
+            *kept = Some((rows_trace, errors_trace));
+            let mut export = Export { rows, errors, logged, steps, sink, upper: vec![0] };
+            move |(input, frontier), _output| {
+                input.for_each(|_, chunks| chunks.drain(..).for_each(|chunk| export.take(chunk)));
+                export.advance(frontier.frontier());
+            }
+        });
+    end.probe_with(&context.probe);
+    let (rows, errors) = traces.expect("the operator was just built");
+    Exported { rows, rows_schema, errors, stop }
 }
 
 /// Releases what it holds when dropped.
@@ -60,54 +75,45 @@ pub(crate) fn tokens(tokens: Vec<Box<dyn Any>>) -> Tokens {
     Rc::new(tokens)
 }
 
-/// Rows as updates of an arrangement.
-fn encode<'scope>(
-    Chunks { stream, steps }: Chunks<'scope>,
-    schema: &SchemaRef,
-) -> Stream<'scope, Timestamp, Vec<RowUpdate>> {
-    let codec = codec_for(schema);
-    stream.unary(Pipeline, "Encode", move |_, _| {
-        move |input, output| {
-            input.for_each(|capability, chunks| {
-                let mut session = output.session(&capability);
-                for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
-                    session.give_iterator(row_updates(&codec, time, &delta));
-                }
-            });
-        }
-    })
+/// The state of the operator.
+struct Export {
+    rows: Half,
+    errors: Half,
+    /// What the operators in front of this one note. It stands behind all of them: when its input's frontier has passed a
+    /// time, every error of that time on this worker has been noted.
+    logged: ErrorLog,
+    steps: Steps,
+    sink: Sink,
+    /// The frontier up to which everything is sealed.
+    upper: Vec<Timestamp>,
 }
 
-fn row_updates(codec: &RowCodec, time: Timestamp, delta: &Delta) -> impl Iterator<Item = RowUpdate> {
-    let rows = codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
-    let diffs = delta.diffs.clone();
-    (0..delta.len()).map(move |index| ((Row::new(rows.get(index)), ()), time, diffs.get(index)))
-}
+impl Export {
+    /// Takes rows of an open time.
+    fn take(&mut self, chunk: Chunk) {
+        if let Some(Chunk { time, delta }) = self.steps.run(chunk) {
+            self.rows.insert(time, &delta);
+        }
+    }
 
-/// The errors of the whole dataflow. It stands behind all operators, which is why it reads the arrangement's batches: a
-/// time's errors are complete when that frontier has passed it.
-fn error_updates<'scope>(
-    batches: BatchStream<'scope>,
-    context: &Context<'_>,
-) -> Stream<'scope, Timestamp, Vec<RowUpdate>> {
-    let errors = context.errors.clone();
-    let codec = codec_for(&errors_schema());
-    batches.unary_frontier(Pipeline, "Errors", move |capability, _| {
-        let mut capability = Some(capability);
-        move |(input, frontier), output| {
-            input.for_each(|_, batches| batches.clear());
-            let upper = first_of(frontier);
-            while let Some((time, rows)) = errors.take_before(upper) {
-                let held = capability.as_ref().expect("errors are written before the frontier passes their time");
-                let held = held.delayed(&time);
-                output.session(&held).give_iterator(row_updates(&codec, time, &error_delta(rows)));
+    /// Seals and sends what `frontier` closes.
+    fn advance(&mut self, frontier: AntichainRef<'_, Timestamp>) {
+        if *frontier != self.upper[..] {
+            self.upper.clear();
+            self.upper.extend_from_slice(&frontier);
+            let upper = frontier.first().copied();
+            while let Some((time, errors)) = self.logged.take_before(upper) {
+                self.errors.insert(time, &error_delta(errors));
             }
-            match (upper, &mut capability) {
-                (Some(upper), Some(capability)) => capability.downgrade(&upper),
-                _ => capability = None,
+            let (rows, errors) = (self.rows.arranger.seal(frontier), self.errors.arranger.seal(frontier));
+            if let Some(upper) = upper.filter(|upper| self.sink.wants(*upper)) {
+                let as_of = self.sink.as_of;
+                self.sink.send(upper, self.rows.changes(rows, as_of), self.errors.changes(errors, as_of));
             }
         }
-    })
+        self.rows.arranger.exert();
+        self.errors.arranger.exert();
+    }
 }
 
 fn error_delta(errors: Vec<(ErrorRow, Diff)>) -> Delta {
@@ -120,36 +126,41 @@ fn error_delta(errors: Vec<(ErrorRow, Diff)>) -> Delta {
     Delta { rows: rows.finish(), diffs: Diffs::Each(diffs.into()) }
 }
 
-fn first_of(frontier: &MutableAntichain<Timestamp>) -> Option<Timestamp> {
-    frontier.frontier().iter().next().copied()
-}
-
 /// One of the two collections on its way out.
 struct Half {
     schema: SchemaRef,
     codec: RowCodec,
-    waiting: UpdatesByTime,
-    full: Vec<Chunk>,
+    arranger: RowArranger,
+    /// Encoded updates on their way to the arrangement; kept for its memory.
+    encoded: Vec<RowUpdate>,
 }
 
 impl Half {
-    fn new(schema: SchemaRef) -> Half {
-        let codec = codec_for(&schema);
-        Half { schema, codec, waiting: UpdatesByTime::default(), full: Vec::new() }
+    fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo, schema: SchemaRef) -> (Half, RowTrace) {
+        let (arranger, trace) = RowArranger::new(scope, info);
+        (Half { codec: codec_for(&schema), schema, arranger, encoded: Vec::new() }, trace)
     }
 
-    fn push(&mut self, row: &[u8], time: Timestamp, diff: Diff) {
-        if let Some(chunk) = self.waiting.push(row, time, diff, &self.codec, &self.schema) {
-            self.full.push(chunk);
-        }
+    fn insert(&mut self, time: Timestamp, delta: &Delta) {
+        let rows = self.codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
+        let update = |index: usize| ((Row::new(rows.get(index)), ()), time, delta.diffs.get(index));
+        self.encoded.extend((0..delta.len()).map(update));
+        self.arranger.insert(&mut self.encoded);
+        self.encoded.clear();
     }
 
-    fn take_before(&mut self, upper: Timestamp) -> Vec<Chunk> {
+    /// The changes of a batch after `as_of`.
+    fn changes(&self, batch: Option<RowBatch>, as_of: Timestamp) -> Vec<Chunk> {
+        let Some(batch) = batch else { return Vec::new() };
         let mut chunks = Vec::new();
-        let (closed, open): (Vec<Chunk>, Vec<Chunk>) = self.full.drain(..).partition(|chunk| chunk.time < upper);
-        self.full = open;
-        chunks.extend(closed);
-        chunks.extend(self.waiting.take_before(upper).finish(&self.codec, &self.schema));
+        let mut updates = UpdatesByTime::default();
+        for_each_update(batch, |row, time, diff| {
+            // What is there at as_of is read by peeks.
+            if time > as_of {
+                chunks.extend(updates.push(row, time, diff, &self.codec, &self.schema));
+            }
+        });
+        chunks.extend(updates.finish(&self.codec, &self.schema));
         chunks
     }
 }
@@ -161,69 +172,24 @@ struct Sink {
     as_of: Timestamp,
     /// The upper of the last batch.
     sent: Option<Timestamp>,
-    rows: Half,
-    errors: Half,
-    responses: Sender<Response>,
+    outbox: Outbox,
     stop: Rc<Cell<bool>>,
 }
 
 impl Sink {
-    /// Sends everything before `upper`. An empty frontier is what a dropped producer looks like, never completion, so it
-    /// does not come here.
-    fn close(&mut self, upper: Timestamp) {
-        let lower = self.sent.unwrap_or(self.as_of + 1);
-        if upper < lower || self.sent == Some(upper) {
-            return;
-        }
-        let (rows, errors) = (self.rows.take_before(upper), self.errors.take_before(upper));
-        self.sent = Some(upper);
-        let batch = Response::Batch { object: self.object, worker: self.worker, lower, upper, rows, errors };
-        // Nobody listens any more only when the engine is being shut down.
-        let _ = self.responses.send(batch);
+    fn lower(&self) -> Timestamp {
+        self.sent.unwrap_or(self.as_of + 1)
     }
-}
 
-fn send<'scope>(
-    rows: BatchStream<'scope>,
-    errors: BatchStream<'scope>,
-    mut sink: Sink,
-) -> Stream<'scope, Timestamp, Vec<()>> {
-    rows.binary_frontier::<_, CapacityContainerBuilder<Vec<()>>, _, _, _, _>(
-        errors,
-        Pipeline,
-        Pipeline,
-        "Export",
-        move |_, _| {
-            move |(rows, rows_frontier), (errors, errors_frontier), _output| {
-                let stopped = sink.stop.get();
-                let as_of = sink.as_of;
-                // What is there at as_of is read by peeks.
-                let news = |upper: &[Timestamp]| !stopped && upper.iter().all(|upper| *upper > as_of + 1);
-                rows.for_each(|_, spans| {
-                    for span in spans.drain(..).filter(|span| news(span.upper())) {
-                        let Some(batch) = span.inner else { continue };
-                        for_each_update(batch, |row, time, diff| {
-                            if time > as_of {
-                                sink.rows.push(row, time, diff);
-                            }
-                        });
-                    }
-                });
-                errors.for_each(|_, spans| {
-                    for span in spans.drain(..).filter(|span| news(span.upper())) {
-                        let Some(batch) = span.inner else { continue };
-                        for_each_update(batch, |row, time, diff| {
-                            if time > as_of {
-                                sink.errors.push(row, time, diff);
-                            }
-                        });
-                    }
-                });
-                if let (false, Some(rows), Some(errors)) = (stopped, first_of(rows_frontier), first_of(errors_frontier))
-                {
-                    sink.close(rows.min(errors));
-                }
-            }
-        },
-    )
+    /// Whether what was closed before `upper` is news. An empty frontier is what a dropped producer looks like, never
+    /// completion, so it does not come here.
+    fn wants(&self, upper: Timestamp) -> bool {
+        !self.stop.get() && upper >= self.lower() && self.sent != Some(upper)
+    }
+
+    fn send(&mut self, upper: Timestamp, rows: Vec<Chunk>, errors: Vec<Chunk>) {
+        let lower = self.lower();
+        self.sent = Some(upper);
+        self.outbox.push(Response::Batch { object: self.object, worker: self.worker, lower, upper, rows, errors });
+    }
 }

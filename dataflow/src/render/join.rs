@@ -12,7 +12,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use super::import::codec_for;
-use super::keyed::{KeyedRows, blocks, to_worker};
+use super::keyed::{KeyedRows, blocks, by_worker};
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
@@ -65,7 +65,7 @@ pub(super) fn join<'scope>(
     }
 }
 
-/// Evaluates a side's keys and brings its rows (or only their count, if not `whole`) to the owners of the keys.
+/// Evaluates a side's keys and addresses its rows (or only their count, if not `whole`) to the owners of the keys.
 fn key_rows<'scope>(
     side: Side<'scope, '_>,
     null_keys_join: bool,
@@ -77,7 +77,7 @@ fn key_rows<'scope>(
     let row_codec = codec_for(&side.schema);
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
     let Chunks { stream, steps } = side.chunks;
-    let keyed = stream.unary(Pipeline, "Key rows", move |_, _| {
+    stream.unary(Pipeline, "Key rows", move |_, _| {
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
@@ -101,8 +101,7 @@ fn key_rows<'scope>(
                 }
             });
         }
-    });
-    to_worker(keyed, peers)
+    })
 }
 
 /// Every pair of rows with equal keys.
@@ -112,7 +111,7 @@ fn inner<'scope>(
     mut pairs: PairBuilder,
 ) -> ChunkStream<'scope> {
     let (mut left_rows, mut right_rows) = (Multimap::default(), Multimap::default());
-    left.binary_frontier(right, Pipeline, Pipeline, "Join", move |_, _| {
+    left.binary_frontier(right, by_worker(), by_worker(), "Join", move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         move |(left, left_frontier), (right, right_frontier), output| {
             left.for_each(|capability, blocks| {

@@ -1,8 +1,7 @@
 //! Rows on their way to the worker that owns their key.
 
 use serde::{Deserialize, Serialize};
-use timely::dataflow::Stream;
-use timely::dataflow::operators::Exchange;
+use timely::dataflow::channels::pact::Exchange;
 
 use crate::repr::{Diff, RowBlock, Timestamp};
 
@@ -12,12 +11,9 @@ pub(super) trait Addressed: Clone + Send + Serialize + for<'a> Deserialize<'a> +
     fn worker(&self) -> u64;
 }
 
-/// Brings every value to its worker.
-pub(super) fn to_worker<'scope, A: Addressed>(
-    stream: Stream<'scope, Timestamp, Vec<A>>,
-    peers: usize,
-) -> Stream<'scope, Timestamp, Vec<A>> {
-    if peers == 1 { stream } else { stream.exchange(|value: &A| value.worker()) }
+/// How the reader of a stream gets what is addressed to its worker: no operator of its own is needed for that.
+pub(super) fn by_worker<A: Addressed>() -> Exchange<A, impl FnMut(&A) -> u64 + 'static> {
+    Exchange::new(|value: &A| value.worker())
 }
 
 /// Rows of one time that one worker owns, with their keys.

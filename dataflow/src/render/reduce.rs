@@ -16,7 +16,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use super::keyed::to_worker;
+use super::keyed::by_worker;
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
@@ -37,8 +37,7 @@ pub(super) fn reduce<'scope>(
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let layout = Layout::new(keys, aggregates, append_only, schema);
-    let partial = to_worker(preaggregate(chunks, layout.clone(), context), context.peers);
-    apply(partial, layout, context)
+    apply(preaggregate(chunks, layout.clone(), context), layout, context)
 }
 
 /// Every different row once: groups without aggregates.
@@ -48,8 +47,7 @@ pub(super) fn distinct<'scope>(
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let layout = Layout::distinct(schema);
-    let partial = to_worker(preaggregate(chunks, layout.clone(), context), context.peers);
-    apply(partial, layout, context)
+    apply(preaggregate(chunks, layout.clone(), context), layout, context)
 }
 
 fn preaggregate<'scope>(
@@ -91,7 +89,7 @@ fn apply<'scope>(
 ) -> ChunkStream<'scope> {
     let (errors, position, as_of) = (context.errors.clone(), context.position("aggregate"), context.as_of);
     let owns_global = layout.keys == 0 && owner(hash_bytes(&[]), context.peers) == context.index;
-    stream.unary_frontier(Pipeline, "Reduce", move |capability, _| {
+    stream.unary_frontier(by_worker(), "Reduce", move |capability, _| {
         let mut groups = Groups::new(layout);
         let mut pending: Pending<PartialGroups> = Pending::default();
         if owns_global {

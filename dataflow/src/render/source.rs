@@ -9,6 +9,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::source as build_source;
 use timely::scheduling::Activator;
 
+use super::import::CHUNK_ROWS;
 use super::{ChunkStream, Context, InFlight};
 use crate::port::{PortItem, PortReader};
 use crate::protocol::PortReaders;
@@ -64,7 +65,11 @@ pub(super) fn source<'scope>(
                 }
                 let Some(chunk) = next_chunk(reader, capability, as_of, &in_flight, &mut snapshot_rows) else { return };
                 if let Some(delta) = share(&chunk.delta, index, peers) {
-                    output.session(&*capability).give(Chunk { time: chunk.time, delta });
+                    let mut session = output.session(&*capability);
+                    for offset in (0..delta.len()).step_by(CHUNK_ROWS) {
+                        let delta = delta.slice(offset, CHUNK_ROWS.min(delta.len() - offset));
+                        session.give(Chunk { time: chunk.time, delta });
+                    }
                 }
                 if chunk.time > as_of {
                     capability.downgrade(&(chunk.time + 1));

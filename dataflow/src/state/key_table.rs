@@ -4,7 +4,7 @@
 //! growth walks the old index in order and never looks at a key.
 
 use super::Chunked;
-use crate::repr::Row;
+use crate::repr::{Row, same_bytes};
 
 const BITS_MIN: u32 = 6;
 
@@ -56,6 +56,18 @@ impl KeyTable {
         std::hint::black_box(self.index[self.position(hash)]);
     }
 
+    /// Brings the entry that `hash` most likely leads to into the cache, and returns its slot: call it a few rows ahead,
+    /// after [`KeyTable::warm_index`].
+    #[inline]
+    pub(crate) fn warm_entry(&self, hash: u64) -> Option<u32> {
+        let word = self.index[self.position(hash)];
+        if word == 0 || word >> 32 != hash >> 32 {
+            return None;
+        }
+        std::hint::black_box(self.entries[slot_of(word)].hash);
+        Some(slot_of(word))
+    }
+
     /// The key of `slot`.
     #[inline]
     pub(crate) fn key(&self, slot: u32) -> &[u8] {
@@ -72,7 +84,7 @@ impl KeyTable {
             if word == 0 {
                 return None;
             }
-            if word >> 32 == hash >> 32 && self.entries[slot_of(word)].key.bytes() == key {
+            if word >> 32 == hash >> 32 && same_bytes(self.entries[slot_of(word)].key.bytes(), key) {
                 return Some(slot_of(word));
             }
             position = (position + 1) & mask;

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use super::Change;
 use crate::render::ChunkStream;
 use crate::render::import::{CHUNK_ROWS, decode_chunk};
-use crate::render::keyed::KeyedRows;
+use crate::render::keyed::{KeyedRows, by_worker};
 use crate::render::pending::Pending;
 use crate::repr::{Chunk, Diff, RowBlock, RowCodec, Timestamp};
 use crate::state::Multimap;
@@ -74,7 +73,7 @@ pub(super) fn semi<'scope>(
     schema: SchemaRef,
 ) -> ChunkStream<'scope> {
     let mut state = SemiState::default();
-    left.binary_frontier(right, Pipeline, Pipeline, "Semi join", move |_, _| {
+    left.binary_frontier(right, by_worker(), by_worker(), "Semi join", move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         let (mut rows, mut diffs): (RowBlock, Vec<Diff>) = Default::default();
         move |(left, left_frontier), (right, right_frontier), output| {

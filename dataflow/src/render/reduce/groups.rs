@@ -119,11 +119,15 @@ impl Groups {
         let width = self.layout.slots;
         let mut block = std::mem::take(&mut self.block);
         block.clear();
-        /// How far ahead the index is brought into the cache.
-        const AHEAD: usize = 16;
+        /// How far ahead the index, then the entry and its slots, are brought into the cache.
+        const INDEX_AHEAD: usize = 16;
+        const ENTRY_AHEAD: usize = 8;
         for (index, hash) in partial.hashes.iter().enumerate() {
-            if let Some(next) = partial.hashes.get(index + AHEAD) {
+            if let Some(next) = partial.hashes.get(index + INDEX_AHEAD) {
                 self.keys.warm_index(*next);
+            }
+            if let Some(group) = partial.hashes.get(index + ENTRY_AHEAD).and_then(|next| self.keys.warm_entry(*next)) {
+                std::hint::black_box(self.slots.get(group)[ROWS]);
             }
             let group = self.group(*hash, partial.keys.get(index));
             let existed = self.global == Some(group) || self.slots.get(group)[ROWS] > 0;

@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::partial::{PartialGroups, Preaggregator};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::{Aggregate, JoinedSide};
-use crate::render::keyed::{KeyedRows, blocks, to_worker};
+use crate::render::keyed::{KeyedRows, blocks, by_worker};
 use crate::render::pending::Pending;
 use crate::render::{Chunks, Context};
 use crate::repr::{Chunk, Delta, RowCodec, Timestamp, any_null, hash_bytes, owner};
@@ -49,7 +49,7 @@ pub(in crate::render) fn join_reduce<'scope>(
     let above = Layout::above_join(&below, groups.map(|group| group.data_type.clone()).collect(), &unordered);
     let facts = preaggregate(facts, below.clone(), fact_side.keys.len(), null_equals_null, context);
     let partners = key_groups(partners, partner_side, null_equals_null, context);
-    let contributions = to_worker(meet(facts, partners, below, context.peers), context.peers);
+    let contributions = meet(facts, partners, below, context.peers);
     Chunks::new(apply(contributions, above, context)).columns(&places, schema)
 }
 
@@ -65,7 +65,7 @@ fn unordered(schema: &SchemaRef, order: &[usize]) -> (SchemaRef, Vec<usize>) {
     (Arc::new(Schema::new(fields)), places)
 }
 
-/// Adds up facts per chunk and brings them to the owners of their join keys.
+/// Adds up facts per chunk and addresses them to the owners of their join keys.
 fn preaggregate<'scope>(
     Chunks { stream, steps }: Chunks<'scope>,
     layout: Layout,
@@ -75,7 +75,7 @@ fn preaggregate<'scope>(
 ) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
     let (errors, position, peers) = (context.errors.clone(), context.position("aggregate below join"), context.peers);
     let mut preaggregator = Preaggregator::below_join(layout.clone(), join_keys);
-    let partial = stream.unary(Pipeline, "Preaggregate below join", move |_, _| {
+    stream.unary(Pipeline, "Preaggregate below join", move |_, _| {
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
@@ -100,11 +100,10 @@ fn preaggregate<'scope>(
                 }
             });
         }
-    });
-    to_worker(partial, peers)
+    })
 }
 
-/// Brings the groups of partners to the owners of their join keys.
+/// Addresses the groups of partners to the owners of their join keys.
 fn key_groups<'scope>(
     Chunks { stream, steps }: Chunks<'scope>,
     side: &JoinedSide,
@@ -118,7 +117,7 @@ fn key_groups<'scope>(
     };
     let (key_codec, group_codec) = (codec(&side.keys), codec(&side.groups));
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
-    let keyed = stream.unary(Pipeline, "Key groups", move |_, _| {
+    stream.unary(Pipeline, "Key groups", move |_, _| {
         move |input, output| {
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
@@ -140,8 +139,7 @@ fn key_groups<'scope>(
                 }
             });
         }
-    });
-    to_worker(keyed, peers)
+    })
 }
 
 /// Contributions to the final groups: changed facts times the partners of before, changed partners times the facts of now.
@@ -153,7 +151,7 @@ fn meet<'scope>(
 ) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
     let mut known_facts = Facts::new(below.slots);
     let mut known_partners = Multimap::default();
-    facts.binary_frontier(partners, Pipeline, Pipeline, "Join partial answers", move |_, _| {
+    facts.binary_frontier(partners, by_worker(), by_worker(), "Join partial answers", move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         move |(facts, facts_frontier), (partners, partners_frontier), output| {
             facts.for_each(|capability, partials| {

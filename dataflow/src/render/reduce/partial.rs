@@ -7,7 +7,7 @@ use super::layout::{Kind, Layout, ROWS, Slots};
 use super::values::{ByteValues, ValueKind, codes, doubles};
 use crate::expr::as_filter;
 use crate::render::keyed::Addressed;
-use crate::repr::{Diffs, EncodedRows, RowBlock, RowCodec, Timestamp, hash_bytes, owner};
+use crate::repr::{Diffs, EncodedRows, RowBlock, RowCodec, Timestamp, hash_bytes, owner, same_bytes};
 
 /// Contributions to groups that one worker owns.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ impl Preaggregator {
         for row in 0..rows {
             let key = keys.get(row);
             if let Some((last, group)) = previous
-                && last == key
+                && same_bytes(last, key)
             {
                 self.group_of_row.push(group);
                 continue;
@@ -145,7 +145,7 @@ impl Preaggregator {
                     break group;
                 }
                 let (known, first) = self.groups[group as usize];
-                if known == hash && keys.get(first as usize) == key {
+                if known == hash && same_bytes(keys.get(first as usize), key) {
                     break group;
                 }
                 position = (position + 1) & mask;
