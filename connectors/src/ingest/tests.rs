@@ -82,6 +82,8 @@ struct Lines {
     polls: Vec<(Range<i64>, usize)>,
     ended: bool,
     failed: bool,
+    /// A poll is never the same again.
+    unrepeatable: bool,
 }
 
 impl Script {
@@ -104,6 +106,12 @@ impl Script {
     fn fail(&self) {
         self.lines.lock().unwrap().failed = true;
         self.grown.notify_all();
+    }
+
+    /// Every poll has to go into one tick.
+    fn unrepeatable(self: Arc<Script>) -> Arc<Script> {
+        self.lines.lock().unwrap().unrepeatable = true;
+        self
     }
 
     /// All ids and the number of errors.
@@ -149,6 +157,10 @@ impl Source for ScriptSource {
 
     fn progress(&self) -> SourceProgress {
         SourceProgress { bytes_read: self.next as u64, bytes_total: None, records: 0, ..SourceProgress::default() }
+    }
+
+    fn repeats(&self) -> bool {
+        !self.script.lines.lock().unwrap().unrepeatable
     }
 }
 

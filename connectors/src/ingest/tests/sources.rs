@@ -72,6 +72,40 @@ fn no_tick_exceeds_its_rows_and_errors_travel_with_their_neighbours() {
 }
 
 #[test]
+fn a_poll_that_cannot_be_repeated_goes_into_one_tick_and_none_is_ahead_of_its_position() {
+    let dir = tempfile::tempdir().unwrap();
+    // Ticks have 100 rows at most, but for the last poll that goes in.
+    let polls: Vec<_> = (0..30).map(|n| (n * 55..n * 55 + 55, usize::from(n % 3 == 0))).collect();
+    let scripts = scripts([(1, Script::with(polls.clone()).unrepeatable()), (2, Script::with(vec![(0..1_000, 0)]))]);
+    let (ingest, _) = open(config(dir.path()), &scripts).unwrap();
+    for object in [1, 2] {
+        ingest.add_source(describe(object)).unwrap();
+    }
+    let collections = [ObjectId(1).rows()];
+    let seam = ingest.import(&collections, None).unwrap();
+    ingest.start();
+    for (object, script) in scripts.iter() {
+        wait_for_all(&ingest, *object, script);
+    }
+    let mut got = Delivered::default();
+    until("the port has the last tick", || {
+        got.pop(&seam.ports[&ObjectId(1).rows()].1[0], usize::MAX);
+        got.last >= ingest.source_status(ObjectId(1)).unwrap().last_tick
+    });
+    let mut next = 0;
+    for (tick, ids) in &got.ticks {
+        assert!(
+            ids.len() % 55 == 0 && ids[0] == next && ids.len() < 155,
+            "{} rows from {} at {tick}",
+            ids.len(),
+            ids[0]
+        );
+        next += ids.len() as i64;
+    }
+    assert_eq!(next, 30 * 55);
+}
+
+#[test]
 fn a_broken_source_says_so_and_disturbs_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let good = Script::with(vec![(0..10, 0)]);
