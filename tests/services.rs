@@ -5,6 +5,8 @@
 //! removes its folder when that end closes, however the test process ended.
 
 pub(crate) mod kafka;
+mod postgres;
+mod redis;
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -28,7 +30,7 @@ const STOP_MAX: Duration = Duration::from_secs(60);
 const KEEPER: &str = r#"
 folder=$1; shift
 exec 3<&0
-"$@" 0</dev/null 3<&- & service=$!
+"$@" 0</dev/null 1>&2 3<&- & service=$!
 echo $service
 (cat 0<&3 >/dev/null; : >"$folder/abandoned"; kill -KILL $service) 2>/dev/null & watch=$!
 wait $service

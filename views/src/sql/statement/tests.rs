@@ -143,25 +143,30 @@ fn kafka_sources_say_everything() {
 fn kafka_sources_are_refused_where_they_are_wrong() {
     let create = |options: &str| format!("CREATE SOURCE s (a INT) FROM KAFKA (TOPIC 't'{options}");
     for (options, place, message, hint) in [
-        (", BROKERS 'h', TOPIC 'u') FORMAT JSON", "1:60", "option \"topic\" is given twice", ""),
+        (", BROKERS 'h', TOPIC 'u') FORMAT JSON", "1:61", "option \"topic\" is given twice", ""),
         (") FORMAT JSON", "1:30", "option BROKERS is missing", "host:9092"),
-        (", BROKERS ' ') FORMAT JSON", "1:55", "the text is empty", ""),
-        (", SPEED 3) FORMAT JSON", "1:47", "unknown option \"speed\" of FROM KAFKA", "MAX_RECORD_BYTES"),
-        (", START 3) FORMAT JSON", "1:53", "expected OFFSET or TIMESTAMP, found \"3\"", ""),
-        (", START OFFSET 'x') FORMAT JSON", "1:60", "expected EARLIEST, LATEST or an offset", ""),
-        (", START TIMESTAMP 'x') FORMAT JSON", "1:63", "'x' is not a timestamp", "08:00"),
-        (", MAX_RECORD_BYTES 0) FORMAT JSON", "1:64", "0 cannot be the longest record", "67108864"),
-        (", BROKERS 'h') FORMAT JSON INCLUDE A", "1:80", "expected KEY, PARTITION,", ""),
-        (", BROKERS 'h') FORMAT JSON INCLUDE KEY, KEY", "1:85", "\"key\" is included twice", ""),
-        (", BROKERS 'h') FORMAT JSON INCLUDE KEY AS a", "1:80", "column \"a\" is declared twice", "AS name"),
+        (", BROKERS ' ') FORMAT JSON", "1:56", "the text is empty", ""),
+        (", SPEED 3) FORMAT JSON", "1:48", "unknown option \"speed\" of FROM KAFKA", "MAX_RECORD_BYTES"),
+        (", START 3) FORMAT JSON", "1:54", "expected OFFSET or TIMESTAMP, found \"3\"", ""),
+        (", START OFFSET 'x') FORMAT JSON", "1:61", "expected EARLIEST, LATEST or an offset, found \"'x'\"", ""),
+        (", START TIMESTAMP 'x') FORMAT JSON", "1:64", "'x' is not a timestamp", "08:00"),
+        (", MAX_RECORD_BYTES 0) FORMAT JSON", "1:65", "0 cannot be the longest record", "67108864"),
+        (
+            ", BROKERS 'h') FORMAT JSON INCLUDE A",
+            "1:81",
+            "expected KEY, PARTITION, OFFSET, TIMESTAMP or HEADERS, found \"A\"",
+            "",
+        ),
+        (", BROKERS 'h') FORMAT JSON INCLUDE KEY, KEY", "1:86", "\"key\" is included twice", ""),
+        (", BROKERS 'h') FORMAT JSON INCLUDE KEY AS a", "1:81", "column \"a\" is declared twice", "AS name"),
     ] {
         invalid(&create(options), place, message, hint);
     }
     for (options, place, message, hint) in [
-        (", 'auto.offset.reset' 'latest'", "1:47", "the property auto.offset.reset", "START OFFSET"),
-        (", 'security.protocol' 'SSL'", "1:47", "the property security.protocol", "PLAINTEXT only"),
-        (", BROKERS 'h') FORMAT JSON ENVELOPE UPSERT", "1:81", "ENVELOPE UPSERT", "last row per key"),
-        (", BROKERS 'h') FORMAT AVRO", "1:67", "FORMAT AVRO", "JSON"),
+        (", 'auto.offset.reset' 'latest'", "1:48", "the property auto.offset.reset", "START OFFSET"),
+        (", 'security.protocol' 'SSL'", "1:48", "the property security.protocol", "PLAINTEXT only"),
+        (", BROKERS 'h') FORMAT JSON ENVELOPE UPSERT", "1:82", "ENVELOPE UPSERT", "last row per key"),
+        (", BROKERS 'h') FORMAT AVRO", "1:68", "FORMAT AVRO", "JSON"),
     ] {
         unsupported(&create(options), place, message, hint);
     }
