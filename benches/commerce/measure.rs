@@ -30,6 +30,22 @@ pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     (result, Cost { cpu_ns: cpu_ns() - cpu, wall: start.elapsed() })
 }
 
+/// Waits until the process is idle, at most ten seconds.
+pub(crate) fn settle() {
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    const IDLE_NS: u64 = 200_000;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut before = cpu_ns();
+    loop {
+        std::thread::sleep(LOOK_EVERY);
+        let now = cpu_ns();
+        if now - before < IDLE_NS || Instant::now() > deadline {
+            return;
+        }
+        before = now;
+    }
+}
+
 fn cpu_ns() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux lists a process's threads");
     let spent = tasks.flatten().filter_map(|task| {

@@ -4,31 +4,34 @@
 //! One arrangement shape exists: whole rows as keys in a byte arena, with plain counts as diffs. An operator fills it by
 //! itself: an operator between it and the arrangement would have to be woken at every tick.
 
+mod arranger;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::batcher::merge::MergeBatcher;
 use differential_dataflow::batcher::merge::chunker::ContainerChunker;
 use differential_dataflow::batcher::merge::vec::VecMerger;
-use differential_dataflow::batcher::{Batcher, Extract};
-use differential_dataflow::operators::arrange::{ShutdownButton, TraceAgent, TraceWriter};
+use differential_dataflow::operators::arrange::{ShutdownButton, TraceAgent};
 use differential_dataflow::trace::cursor::{Navigable, cursor_list};
+use differential_dataflow::trace::implementations::ord_neu::layers::UpdsBuilder;
 use differential_dataflow::trace::implementations::ord_neu::{OrdKeyBatch, OrdKeyBuilder};
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::implementations::{BatchContainer, OffsetList};
 use differential_dataflow::trace::wrappers::frontier::BatchFrontier;
-use differential_dataflow::trace::{Cursor, Description, ExertionLogic, Span, Trace, TraceReader};
+use differential_dataflow::trace::{Cursor, ExertionLogic, Span, TraceReader};
 use timely::container::PushInto;
 use timely::dataflow::operators::CapabilitySet;
-use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::{Scope, Stream};
+use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
-use timely::progress::{Antichain, Stamp};
+
+pub(crate) use arranger::RowArranger;
 
 use crate::repr::{Diff, Row, Timestamp};
 
 /// An update of an arrangement, before it is arranged.
-pub(crate) type RowUpdate = ((Row, ()), Timestamp, Diff);
+type RowUpdate = ((Row, ()), Timestamp, Diff);
 
 type Layout = (Arena, Vec<()>, Vec<Timestamp>, Vec<Diff>, OffsetList);
 /// A batch of an arrangement: sorted, consolidated, immutable, shared.
@@ -39,6 +42,7 @@ type RowBatcher = MergeBatcher<
     VecMerger<(Row, ()), Timestamp, Diff>,
     OrdKeyBuilder<Layout, Vec<RowUpdate>>,
 >;
+type UpdatesBuilder = UpdsBuilder<Vec<Timestamp>, Vec<Diff>>;
 
 /// The shareable handle of an arrangement.
 pub(crate) type RowTrace = TraceAgent<RowSpine>;
@@ -121,49 +125,6 @@ impl BatchContainer for Arena {
     }
     fn len(&self) -> usize {
         self.offsets.len() - 1
-    }
-}
-
-/// The writing end of an arrangement of the row updates that this worker has: equal rows may lie on several workers.
-pub(crate) struct RowArranger {
-    batcher: RowBatcher,
-    writer: TraceWriter<RowSpine>,
-    /// Everything before it is sealed.
-    upper: Antichain<Timestamp>,
-}
-
-impl RowArranger {
-    /// An empty arrangement filled by the operator `info`, which is activated when merges are to go on.
-    pub(crate) fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo) -> (RowArranger, RowTrace) {
-        let mut spine = RowSpine::new(info.clone(), None, Some(scope.activator_for(Rc::clone(&info.address))));
-        if let Some(logic) = scope.worker().config().get::<ExertionLogic>(EXERTION) {
-            spine.set_exert_logic(Arc::clone(logic));
-        }
-        let (trace, writer) = TraceAgent::new(spine, info.clone(), None);
-        let batcher = RowBatcher::new(None, info.global_id);
-        (RowArranger { batcher, writer, upper: Antichain::from_elem(0) }, trace)
-    }
-
-    /// Takes updates of times that are not sealed.
-    pub(crate) fn insert(&mut self, updates: &mut Vec<RowUpdate>) {
-        self.batcher.insert(updates);
-    }
-
-    /// Seals everything before `upper`, which is beyond what was sealed before, and returns what changes there. An empty
-    /// `upper` closes the arrangement.
-    pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<RowBatch> {
-        let lower = std::mem::replace(&mut self.upper, upper.to_owned());
-        let batch: Option<RowBatch> = self.batcher.extract(upper).0.map(Rc::new);
-        // Importers receive a batch under the earliest of its times that they still hold.
-        let hint = lower.elements().iter().copied().filter(|_| batch.is_some()).collect::<Stamp<Timestamp>>();
-        let description = Description::new(lower, self.upper.clone(), Antichain::from_elem(0));
-        self.writer.insert(Span::new(description, batch.clone()), hint);
-        batch
-    }
-
-    /// Merges a little, even if nothing arrives.
-    pub(crate) fn exert(&mut self) {
-        self.writer.exert();
     }
 }
 

@@ -19,8 +19,8 @@ use super::import::{UpdatesByTime, codec_for};
 use super::mfp::Steps;
 use super::{Chunks, Context, ErrorLog, Outbox, Tokens};
 use crate::protocol::{DataflowDescription, Response};
-use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, Row, RowCodec, Timestamp, errors_schema};
-use crate::spines::{RowArranger, RowBatch, RowTrace, RowUpdate, for_each_update};
+use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema};
+use crate::spines::{RowArranger, RowBatch, RowTrace, for_each_update};
 
 /// What the worker keeps of a rendered dataflow.
 pub(crate) struct Exported {
@@ -131,22 +131,19 @@ struct Half {
     schema: SchemaRef,
     codec: RowCodec,
     arranger: RowArranger,
-    /// Encoded updates on their way to the arrangement; kept for its memory.
-    encoded: Vec<RowUpdate>,
 }
 
 impl Half {
     fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo, schema: SchemaRef) -> (Half, RowTrace) {
         let (arranger, trace) = RowArranger::new(scope, info);
-        (Half { codec: codec_for(&schema), schema, arranger, encoded: Vec::new() }, trace)
+        (Half { codec: codec_for(&schema), schema, arranger }, trace)
     }
 
     fn insert(&mut self, time: Timestamp, delta: &Delta) {
         let rows = self.codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
-        let update = |index: usize| ((Row::new(rows.get(index)), ()), time, delta.diffs.get(index));
-        self.encoded.extend((0..delta.len()).map(update));
-        self.arranger.insert(&mut self.encoded);
-        self.encoded.clear();
+        for index in 0..delta.len() {
+            self.arranger.insert(rows.get(index), time, delta.diffs.get(index));
+        }
     }
 
     /// The changes of a batch after `as_of`.

@@ -1,0 +1,222 @@
+//! The writing end of an arrangement.
+//!
+//! Ticks are small: their rows lie back to back in one buffer, and an index of them is sorted, by the first sixteen bytes
+//! as one number where that decides. Only what outgrows the buffer, a hydration, goes through differential's batcher,
+//! which sorts as it goes but owns every row by itself.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::batcher::{Batcher, Extract};
+use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
+use differential_dataflow::trace::implementations::BatchContainer;
+use differential_dataflow::trace::implementations::ord_neu::OrdKeyBatch;
+use differential_dataflow::trace::implementations::ord_neu::key_batch::OrdKeyStorage;
+use differential_dataflow::trace::implementations::ord_neu::layers::Upds;
+use differential_dataflow::trace::{Description, ExertionLogic, Span, Trace};
+use timely::dataflow::Scope;
+use timely::dataflow::operators::generic::OperatorInfo;
+use timely::progress::frontier::AntichainRef;
+use timely::progress::{Antichain, Stamp};
+
+use super::{Arena, EXERTION, Layout, RowBatch, RowBatcher, RowSpine, RowTrace, RowUpdate, UpdatesBuilder};
+use crate::repr::{Diff, Row, RowBlock, Timestamp};
+
+/// Updates that the buffer holds. Sorting as many takes some milliseconds.
+const BUFFERED_MAX: usize = 1 << 15;
+
+/// The writing end of an arrangement of the row updates that this worker has: equal rows may lie on several workers.
+pub(crate) struct RowArranger {
+    buffer: Buffer,
+    /// Where updates go that the buffer has no room for.
+    batcher: RowBatcher,
+    /// The batcher holds updates.
+    overflowed: bool,
+    writer: TraceWriter<RowSpine>,
+    /// Everything before it is sealed.
+    upper: Antichain<Timestamp>,
+}
+
+impl RowArranger {
+    /// An empty arrangement filled by the operator `info`, which is activated when merges are to go on.
+    pub(crate) fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo) -> (RowArranger, RowTrace) {
+        let mut spine = RowSpine::new(info.clone(), None, Some(scope.activator_for(Rc::clone(&info.address))));
+        if let Some(logic) = scope.worker().config().get::<ExertionLogic>(EXERTION) {
+            spine.set_exert_logic(Arc::clone(logic));
+        }
+        let (trace, writer) = TraceAgent::new(spine, info.clone(), None);
+        let batcher = RowBatcher::new(None, info.global_id);
+        let upper = Antichain::from_elem(0);
+        (RowArranger { buffer: Buffer::default(), batcher, overflowed: false, writer, upper }, trace)
+    }
+
+    /// Takes an update of a time that is not sealed.
+    #[inline]
+    pub(crate) fn insert(&mut self, row: &[u8], time: Timestamp, diff: Diff) {
+        self.buffer.push(row, time, diff);
+        if self.buffer.entries.len() >= BUFFERED_MAX {
+            self.overflow();
+        }
+    }
+
+    fn overflow(&mut self) {
+        self.overflowed = true;
+        self.batcher.insert(&mut self.buffer.take_owned());
+    }
+
+    /// Seals everything before `upper`, which is beyond what was sealed before, and returns what changes there. An empty
+    /// `upper` closes the arrangement.
+    pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<RowBatch> {
+        let lower = std::mem::replace(&mut self.upper, upper.to_owned());
+        let batch = if self.overflowed {
+            self.overflow();
+            let (batch, left) = self.batcher.extract(upper);
+            self.overflowed = !left.is_empty();
+            batch
+        } else {
+            self.buffer.seal(upper)
+        };
+        let batch: Option<RowBatch> = batch.map(Rc::new);
+        // Importers receive a batch under the earliest of its times that they still hold.
+        let hint = lower.elements().iter().copied().filter(|_| batch.is_some()).collect::<Stamp<Timestamp>>();
+        let description = Description::new(lower, self.upper.clone(), Antichain::from_elem(0));
+        self.writer.insert(Span::new(description, batch.clone()), hint);
+        batch
+    }
+
+    /// Merges a little, even if nothing arrives.
+    pub(crate) fn exert(&mut self) {
+        self.writer.exert();
+    }
+}
+
+/// One update of the buffer.
+struct Entry {
+    /// The first bytes of the row as a number: orders rows as their bytes do, where it differs.
+    prefix: u128,
+    row: u32,
+    time: Timestamp,
+    diff: Diff,
+}
+
+/// Updates in the order of their arrival.
+#[derive(Default)]
+struct Buffer {
+    rows: RowBlock,
+    entries: Vec<Entry>,
+}
+
+impl Buffer {
+    #[inline]
+    fn push(&mut self, row: &[u8], time: Timestamp, diff: Diff) {
+        let index = u32::try_from(self.rows.len()).expect("the buffer is small");
+        self.rows.push(row);
+        self.entries.push(Entry { prefix: prefix(row), row: index, time, diff });
+    }
+
+    /// Takes everything before `upper`, consolidated, as a batch; nothing if that is nothing.
+    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<OrdKeyBatch<Layout>> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let Buffer { rows, mut entries } = std::mem::take(self);
+        entries.retain(|entry| {
+            let later = upper.less_equal(&entry.time);
+            if later {
+                self.push(rows.get(entry.row as usize), entry.time, entry.diff);
+            }
+            !later
+        });
+        let bytes = |entry: &Entry| rows.get(entry.row as usize);
+        entries.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| bytes(a).cmp(bytes(b))));
+        let batch = build(&rows, &entries);
+        if self.entries.is_empty() {
+            // The usual case: nothing is left, and the memory serves the next tick.
+            *self = Buffer { rows, entries };
+            self.rows.clear();
+            self.entries.clear();
+        }
+        batch
+    }
+
+    /// Takes everything, each row by itself.
+    fn take_owned(&mut self) -> Vec<RowUpdate> {
+        let rows = &self.rows;
+        let owned = |entry: Entry| ((Row::new(rows.get(entry.row as usize)), ()), entry.time, entry.diff);
+        let updates = self.entries.drain(..).map(owned).collect();
+        self.rows.clear();
+        updates
+    }
+}
+
+/// The first sixteen bytes of a row as a number, zeros behind a shorter one.
+#[inline]
+fn prefix(row: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    let length = row.len().min(16);
+    first[..length].copy_from_slice(&row[..length]);
+    u128::from_be_bytes(first)
+}
+
+/// A batch of updates that are sorted by row; equal rows are added up.
+fn build(rows: &RowBlock, sorted: &[Entry]) -> Option<OrdKeyBatch<Layout>> {
+    let bytes = |entry: &Entry| rows.get(entry.row as usize);
+    let mut storage: OrdKeyStorage<Layout> = OrdKeyStorage {
+        keys: Arena::with_offsets(sorted.len(), rows.byte_len()),
+        upds: Upds::with_capacity(sorted.len() + 1, sorted.len()),
+    };
+    let mut staging = UpdatesBuilder::default();
+    for equal in sorted.chunk_by(|a, b| a.prefix == b.prefix && bytes(a) == bytes(b)) {
+        equal.iter().for_each(|entry| staging.push(entry.time, entry.diff));
+        if staging.seal(&mut storage.upds) {
+            storage.keys.push_ref(bytes(&equal[0]));
+        }
+    }
+    let updates = staging.total();
+    (updates > 0).then(|| OrdKeyBatch { storage, updates, value: OrdKeyBatch::<Layout>::create_value() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::for_each_update;
+    use super::*;
+
+    #[test]
+    fn a_sealed_buffer_equals_a_map_and_keeps_what_comes_later() {
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        for _ in 0..200 {
+            let mut buffer = Buffer::default();
+            let mut plain: BTreeMap<(Vec<u8>, Timestamp), Diff> = BTreeMap::new();
+            let mut lower = 0;
+            for _ in 0..6 {
+                for _ in 0..random.random_range(0..60) {
+                    // Rows that differ late, or only by their length, or in zeros.
+                    let mut row = vec![random.random_range(0..2u8) * 9; random.random_range(0..20)];
+                    if random.random_bool(0.3) {
+                        row.push(random.random_range(0..3));
+                    }
+                    let (time, diff) = (lower + random.random_range(0..5), random.random_range(-1..=1));
+                    buffer.push(&row, time, diff);
+                    *plain.entry((row, time)).or_default() += diff;
+                }
+                let upper = lower + random.random_range(1..4);
+                let mut seen = Vec::new();
+                if let Some(batch) = buffer.seal(AntichainRef::new(&[upper])) {
+                    for_each_update(Rc::new(batch), |row, time, diff| seen.push(((row.to_vec(), time), diff)));
+                }
+                let later = plain.split_off(&(Vec::new(), 0));
+                let (closed, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                    later.into_iter().partition(|((_, time), _)| *time < upper);
+                plain = open;
+                let expected: Vec<_> = closed.into_iter().filter(|(_, diff)| *diff != 0).collect();
+                assert_eq!(seen, expected);
+                lower = upper;
+            }
+        }
+    }
+}
