@@ -96,9 +96,13 @@ impl Service {
     }
 }
 
-/// A port that is free at this moment.
+/// A port that is free at this moment. It lies below those that the system gives to clients and to whoever asks for any:
+/// otherwise one of them could have it while its service is being started again.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const PORTS: std::ops::Range<u16> = 15_000..32_000;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| rand::random_range(PORTS)).take(1_000);
+    ports.find(free).context("no port is free")
 }
 
 /// The folder that keeps what is fetched once: `HEADWATER_TEST_CACHE`, or `headwater-tests` in the user's cache.
