@@ -19,8 +19,9 @@ const TICKS: usize = 1_000;
 const LITTLE: usize = 10_000;
 
 /// CPU time of one tick over all views, the whole server with its log and subscription counted. The aim is 1 ms in a
-/// release build. The test profile takes about twice as long, a busy machine twice that; this catches what makes it worse.
-const CPU_MAX: Duration = Duration::from_millis(5);
+/// release build. The test profile takes about twice as long, a busy machine up to twice that; this catches what makes it
+/// worse.
+const CPU_MAX: Duration = Duration::from_millis(8);
 /// How much more the later ticks may cost.
 const RATIO_MAX: f64 = 1.5;
 
