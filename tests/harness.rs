@@ -117,14 +117,14 @@ pub(crate) fn run(test: impl FnOnce(&Home) -> Result<()>) {
     }
 }
 
-/// The binary under test, built by `make test` or `cargo build --profile ci -p headwater-cli`.
+/// The binary under test, built by `make test` or `cargo build --profile ci --workspace`.
 pub(crate) fn binary() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let dir = test.ancestors().nth(2).context("the test binary lies in no target directory")?;
     let binary = dir.join("headwater");
     ensure!(
         binary.is_file(),
-        "{} is missing: build it with `cargo build --profile ci -p headwater-cli` (make test does)",
+        "{} is missing: build it with `cargo build --profile ci --workspace` (make test does)",
         binary.display()
     );
     Ok(binary)
