@@ -1,4 +1,4 @@
-//! What the log costs, printed: `cargo test --profile ci -p headwater-connectors cost -- --ignored --nocapture`.
+//! What the log costs, printed: `cargo test --profile ci --workspace --lib cost -- --nocapture`.
 
 use std::time::Instant;
 
