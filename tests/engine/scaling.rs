@@ -16,7 +16,7 @@ use crate::oracle::batch::Names;
 #[allow(dead_code, reason = "the benchmark uses more of it")]
 mod generator;
 
-const TICKS: usize = 60;
+const TICKS: usize = 200;
 const TICK_ROWS: usize = 10_000;
 const QUERY: &str = "SELECT date_trunc('minute', event_time) AS minute, country, sum(amount) AS revenue, \
      count(*) AS transactions, count(DISTINCT order_id) AS orders FROM transactions GROUP BY 1, 2";
