@@ -1,8 +1,8 @@
 //! What a source is: its description, the position it continues from, and the trait that ingest polls.
 //!
-//! A source turns something outside (files, a Kafka topic) into batches of rows and of errors, in an order that repeats:
-//! opened at a position that a poll returned, it delivers exactly what came after that poll. It knows nothing of ticks,
-//! times or durability: ingest binds positions to times.
+//! A source turns something outside (files, a Kafka topic) into batches of rows and of errors: opened at a position that a
+//! poll returned, it delivers exactly what came after that poll, usually in the same order every time (see
+//! [`Source::repeats`]). It knows nothing of ticks, times or durability: ingest binds positions to times.
 
 use std::fmt::Debug;
 use std::path::Path;

@@ -154,8 +154,8 @@ pub enum SourceError {
         /// The variable.
         name: String,
     },
-    /// The client library cannot be started.
-    #[error("the Kafka client cannot be started: {reason}")]
+    /// The client library cannot be started, or has given up.
+    #[error("the Kafka client failed: {reason}; restart the server to have the source tried again, or create it again")]
     Client {
         /// What it says.
         reason: String,

@@ -59,7 +59,7 @@ pub(super) fn export<'scope>(
             let (rows, rows_trace) = Half::new(&scope, &info, schema);
             let (errors, errors_trace) = Half::new(&scope, &info, errors_schema());
             *kept = Some((rows_trace, errors_trace));
-            let mut export = Export { rows, errors, logged, steps, sink, upper: vec![0] };
+            let mut export = Export { rows, errors, logged, steps, sink };
             move |(input, frontier), _output| {
                 input.for_each(|_, chunks| chunks.drain(..).for_each(|chunk| export.take(chunk)));
                 export.advance(frontier.frontier());
@@ -84,8 +84,6 @@ struct Export {
     logged: ErrorLog,
     steps: Steps,
     sink: Sink,
-    /// The frontier up to which everything is sealed.
-    upper: Vec<Timestamp>,
 }
 
 impl Export {
@@ -98,9 +96,7 @@ impl Export {
 
     /// Seals and sends what `frontier` closes.
     fn advance(&mut self, frontier: AntichainRef<'_, Timestamp>) {
-        if *frontier != self.upper[..] {
-            self.upper.clear();
-            self.upper.extend_from_slice(&frontier);
+        if !self.rows.arranger.is_sealed(frontier) {
             let upper = frontier.first().copied();
             while let Some((time, errors)) = self.logged.take_before(upper) {
                 self.errors.insert(time, &error_delta(errors));

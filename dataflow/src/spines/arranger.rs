@@ -64,6 +64,11 @@ impl RowArranger {
         self.batcher.insert(&mut self.buffer.take_owned());
     }
 
+    /// Whether exactly everything before `upper` is sealed.
+    pub(crate) fn is_sealed(&self, upper: AntichainRef<'_, Timestamp>) -> bool {
+        self.upper.borrow() == upper
+    }
+
     /// Seals everything before `upper`, which is beyond what was sealed before, and returns what changes there. An empty
     /// `upper` closes the arrangement.
     pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<RowBatch> {
@@ -183,8 +188,52 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::operators::generic::operator::source;
+
     use super::super::for_each_update;
     use super::*;
+
+    /// What a batch holds, in its order.
+    fn updates(batch: Option<RowBatch>) -> Vec<((Vec<u8>, Timestamp), Diff)> {
+        let mut seen = Vec::new();
+        if let Some(batch) = batch {
+            for_each_update(batch, |row, time, diff| seen.push(((row.to_vec(), time), diff)));
+        }
+        seen
+    }
+
+    #[test]
+    fn what_outgrows_the_buffer_is_sealed_with_what_does_not() {
+        timely::execute_directly(|worker| {
+            worker.dataflow::<Timestamp, _, _>(|scope| {
+                source::<_, CapacityContainerBuilder<Vec<()>>, _, _>(scope, "Arranger", |_, info| {
+                    let (mut arranger, _trace) = RowArranger::new(&scope, &info);
+                    let mut random = ChaCha8Rng::seed_from_u64(8);
+                    let mut plain: BTreeMap<(Vec<u8>, Timestamp), Diff> = BTreeMap::new();
+                    // Too many at first; few beside what stayed in the batcher; nothing that stays; few alone.
+                    for (upper, count, later) in
+                        [(2, 3 * BUFFERED_MAX + 7, 1), (3, 100, 1), (4, 100, 0), (5, 100, 1), (6, 100, 0)]
+                    {
+                        for _ in 0..count {
+                            let row = random.random_range(0..60_000_u64).to_be_bytes();
+                            let (time, diff) =
+                                (upper - 1 + random.random_range(0..=later), random.random_range(-1..=2));
+                            arranger.insert(&row, time, diff);
+                            *plain.entry((row.to_vec(), time)).or_default() += diff;
+                        }
+                        assert!(!arranger.is_sealed(AntichainRef::new(&[upper])));
+                        let closed = plain.extract_if(.., |(_, time), _| *time < upper);
+                        let expected: Vec<_> = closed.filter(|(_, diff)| *diff != 0).collect();
+                        assert!(updates(arranger.seal(AntichainRef::new(&[upper]))) == expected, "sealed to {upper}");
+                        assert!(arranger.is_sealed(AntichainRef::new(&[upper])));
+                        assert_eq!(arranger.overflowed, upper < 4);
+                    }
+                    |_| {}
+                });
+            });
+        });
+    }
 
     #[test]
     fn a_sealed_buffer_equals_a_map_and_keeps_what_comes_later() {
@@ -205,10 +254,7 @@ mod tests {
                     *plain.entry((row, time)).or_default() += diff;
                 }
                 let upper = lower + random.random_range(1..4);
-                let mut seen = Vec::new();
-                if let Some(batch) = buffer.seal(AntichainRef::new(&[upper])) {
-                    for_each_update(Rc::new(batch), |row, time, diff| seen.push(((row.to_vec(), time), diff)));
-                }
+                let seen = updates(buffer.seal(AntichainRef::new(&[upper])).map(Rc::new));
                 let later = plain.split_off(&(Vec::new(), 0));
                 let (closed, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
                     later.into_iter().partition(|((_, time), _)| *time < upper);
