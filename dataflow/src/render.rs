@@ -23,7 +23,7 @@ use crate::plan::{Node, NodeId, Op, Plan};
 use crate::protocol::{DataflowDescription, Import};
 use crate::repr::{Chunk, CollectionId, Timestamp};
 
-pub(crate) use context::{Context, ErrorLog, Flow, InFlight, Outbox, Tokens};
+pub(crate) use context::{Context, ErrorLog, Flow, InFlight, Outbox, Sealed, Tokens};
 pub(crate) use export::{Exported, tokens};
 pub(crate) use import::{codec_for, decode_delta};
 use mfp::Chunks;

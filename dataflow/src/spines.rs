@@ -171,6 +171,11 @@ where
     }
 }
 
+/// How many updates a batch holds.
+pub(crate) fn update_count(batch: &RowBatch) -> usize {
+    batch.updates
+}
+
 /// Calls `visit` with every row of the trace that is there at time `at`, and how often (never 0).
 ///
 /// Requires since <= `at` < upper, which the control plane knows.

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
 
 use crate::engine::Inbox;
 use crate::protocol::{Command, DataflowDescription, Response};
-use crate::render::{Context, ErrorLog, Exported, Flow, InFlight, Outbox, codec_for, decode_delta, render, tokens};
+use crate::render::{
+    Context, ErrorLog, Exported, Flow, InFlight, Outbox, Sealed, codec_for, decode_delta, render, tokens,
+};
 use crate::repr::{CollectionId, Diff, ObjectId, Part, RowBlock, Timestamp};
 use crate::spines::{compact, for_each_row_at};
 
@@ -17,12 +19,14 @@ use crate::spines::{compact, for_each_row_at};
 const PEEK_ROWS: usize = 8_192;
 /// Closed ticks between two compactions: compacting costs a little each time, and merges are lazy anyway.
 const TICKS_PER_COMPACTION: u32 = 8;
+/// How long answers wait for each other, at most: a tick of one row over a few views takes less.
+const ANSWERS_WAIT_MAX: Duration = Duration::from_millis(1);
 
 /// A dataflow as one worker sees it.
 struct Installed {
     dataflow: usize,
     exported: Exported,
-    probe: Probe<Timestamp>,
+    sealed: Sealed,
     in_flight: Vec<InFlight>,
     since: Timestamp,
     upper: Timestamp,
@@ -37,6 +41,8 @@ pub(crate) struct WorkerState<'w> {
     flows: BTreeMap<CollectionId, Flow>,
     /// Released dataflows that timely still runs, by dataflow number.
     leaving: Vec<(ObjectId, usize)>,
+    /// Since when there is something to say.
+    unsaid_since: Option<Instant>,
     /// Dataflows were created or may have left since the last report.
     installed_changed: bool,
 }
@@ -49,6 +55,7 @@ pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response
         installed: BTreeMap::new(),
         flows: BTreeMap::new(),
         leaving: Vec::new(),
+        unsaid_since: None,
         installed_changed: false,
     };
     loop {
@@ -58,11 +65,8 @@ pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response
         if inbox.stopped() {
             return;
         }
-        // Answers do not wait for a step that parks.
-        state.outbox.flush(&responses);
-        state.worker.step_or_park(None);
+        state.step(&responses);
         state.tend();
-        state.outbox.flush(&responses);
         if std::mem::take(&mut state.installed_changed) {
             inbox.report_installed(state.worker.installed_dataflows());
         }
@@ -70,6 +74,25 @@ pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response
 }
 
 impl WorkerState<'_> {
+    /// One step of all dataflows that have something to do, or a rest until one has.
+    ///
+    /// A tick takes several steps, and its answers leave together: when a step found nothing to do, or when they have
+    /// waited for [`ANSWERS_WAIT_MAX`]. A worker that has something to say does not rest.
+    fn step(&mut self, responses: &Sender<Response>) {
+        if self.outbox.is_empty() {
+            self.worker.step_or_park(None);
+            self.unsaid_since = None;
+            return;
+        }
+        let since = *self.unsaid_since.get_or_insert_with(Instant::now);
+        self.worker.step_or_park(Some(Duration::ZERO));
+        // What was active in a step stays listed until the next one, so an empty list means that nothing was.
+        let idle = self.worker.activations().borrow().empty_for() != Some(Duration::ZERO);
+        if idle || since.elapsed() >= ANSWERS_WAIT_MAX {
+            self.outbox.flush(responses);
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Create(description) => self.create(&description),
@@ -93,14 +116,14 @@ impl WorkerState<'_> {
 
     fn create(&mut self, description: &DataflowDescription) {
         let dataflow = self.worker.next_dataflow_index();
-        let probe = Probe::new();
+        let sealed = Sealed::default();
         let mut context = Context {
             as_of: description.as_of,
             index: self.worker.index(),
             peers: self.worker.peers(),
             name: Rc::from(description.name.as_str()),
             errors: ErrorLog::default(),
-            probe: probe.clone(),
+            sealed: sealed.clone(),
             flows: &self.flows,
             outbox: self.outbox.clone(),
             tokens: Vec::new(),
@@ -116,7 +139,7 @@ impl WorkerState<'_> {
             self.flows.insert(collection, Flow { trace, tokens: Rc::clone(&held) });
         }
         let installed =
-            Installed { dataflow, exported, probe, in_flight, since: description.as_of, upper: 0, ticks: 0 };
+            Installed { dataflow, exported, sealed, in_flight, since: description.as_of, upper: 0, ticks: 0 };
         self.installed.insert(description.object, installed);
         self.installed_changed = true;
     }
@@ -190,9 +213,7 @@ impl Installed {
         for in_flight in &self.in_flight {
             in_flight.wake();
         }
-        let upper = self.probe.with_frontier(|frontier| frontier.iter().next().copied());
-        // An empty frontier is a dataflow on its way out.
-        let Some(upper) = upper else { return false };
+        let Some(upper) = self.sealed.upper() else { return false };
         if upper <= self.upper {
             return false;
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::Sender;
-use timely::dataflow::operators::probe::Handle as Probe;
+use timely::progress::frontier::AntichainRef;
 use timely::scheduling::Activator;
 
 use crate::protocol::Response;
@@ -55,14 +55,20 @@ impl ErrorLog {
     }
 }
 
-/// What a worker has to say, until the end of its step: whoever listens is woken once a step, not once a dataflow.
+/// What a worker has to say, until it has nothing else to do: whoever listens is woken once a tick, not once a dataflow and
+/// not once a step.
 #[derive(Clone, Default)]
 pub(crate) struct Outbox(Rc<RefCell<Vec<Response>>>);
 
 impl Outbox {
-    /// Says something at the end of the step.
+    /// Notes what is to be said.
     pub(crate) fn push(&self, response: Response) {
         self.0.borrow_mut().push(response);
+    }
+
+    /// Whether there is something to say.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
     }
 
     /// Says everything now.
@@ -78,25 +84,52 @@ impl Outbox {
 /// views keep their latency.
 const TICKS_IN_FLIGHT: usize = 8;
 
+/// How far a dataflow is on this worker: the first time that its end has not sealed.
+#[derive(Clone)]
+pub(crate) struct Sealed(Rc<Cell<Option<Timestamp>>>);
+
+impl Default for Sealed {
+    fn default() -> Self {
+        Sealed(Rc::new(Cell::new(Some(0))))
+    }
+}
+
+impl Sealed {
+    /// Everything outside of `frontier` is sealed.
+    pub(super) fn set(&self, frontier: AntichainRef<'_, Timestamp>) {
+        self.0.set(frontier.first().copied());
+    }
+
+    /// The first time that is not sealed; `None` for a dataflow on its way out.
+    pub(crate) fn upper(&self) -> Option<Timestamp> {
+        self.0.get()
+    }
+
+    /// Whether `time` is sealed.
+    fn contains(&self, time: Timestamp) -> bool {
+        self.upper().is_none_or(|upper| time < upper)
+    }
+}
+
 /// How many ticks a source has released that the dataflow has not finished, and how to wake the source.
 #[derive(Clone)]
 pub(crate) struct InFlight {
-    probe: Probe<Timestamp>,
+    sealed: Sealed,
     released: Rc<RefCell<VecDeque<Timestamp>>>,
     waiting: Rc<Cell<bool>>,
     activator: Rc<Activator>,
 }
 
 impl InFlight {
-    /// Measures by `probe`; `activator` wakes the source.
-    pub(crate) fn new(probe: Probe<Timestamp>, activator: Activator) -> InFlight {
-        InFlight { probe, released: Rc::default(), waiting: Rc::default(), activator: Rc::new(activator) }
+    /// Measures by `sealed`; `activator` wakes the source.
+    pub(crate) fn new(sealed: Sealed, activator: Activator) -> InFlight {
+        InFlight { sealed, released: Rc::default(), waiting: Rc::default(), activator: Rc::new(activator) }
     }
 
     /// Whether another tick may be released. If not, the source is woken when that changes.
     pub(crate) fn room(&self) -> bool {
         let mut released = self.released.borrow_mut();
-        while released.front().is_some_and(|time| !self.probe.less_equal(time)) {
+        while released.front().is_some_and(|time| self.sealed.contains(*time)) {
             released.pop_front();
         }
         let room = released.len() < TICKS_IN_FLIGHT;
@@ -129,8 +162,8 @@ pub(crate) struct Context<'a> {
     pub(crate) name: Rc<str>,
     /// Where operators note errors.
     pub(crate) errors: ErrorLog,
-    /// The probe of this dataflow.
-    pub(crate) probe: Probe<Timestamp>,
+    /// How far this dataflow is.
+    pub(crate) sealed: Sealed,
     /// Arrangements of other dataflows.
     pub(crate) flows: &'a BTreeMap<CollectionId, Flow>,
     /// Where closed batches go.

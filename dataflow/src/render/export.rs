@@ -5,22 +5,22 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use arrow::datatypes::SchemaRef;
-use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Probe;
-use timely::dataflow::operators::generic::{Operator, OperatorInfo};
-use timely::dataflow::{Scope, Stream};
+use timely::dataflow::operators::generic::OperatorInfo;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::AntichainRef;
 
 use super::import::{UpdatesByTime, codec_for};
 use super::mfp::Steps;
-use super::{Chunks, Context, ErrorLog, Outbox, Tokens};
+use super::{Chunks, Context, ErrorLog, Outbox, Sealed, Tokens};
 use crate::protocol::{DataflowDescription, Response};
 use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema};
-use crate::spines::{RowArranger, RowBatch, RowTrace, for_each_update};
+use crate::spines::{RowArranger, RowBatch, RowTrace, for_each_update, update_count};
 
 /// What the worker keeps of a rendered dataflow.
 pub(crate) struct Exported {
@@ -50,24 +50,20 @@ pub(super) fn export<'scope>(
         outbox: context.outbox.clone(),
         stop: Rc::clone(&stop),
     };
-    let mut traces = None;
-    let kept = &mut traces;
-    let schema = rows_schema.clone();
-    let logged = context.errors.clone();
-    let end: Stream<'scope, Timestamp, Vec<()>> =
-        stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Export", move |_, info| {
-            let (rows, rows_trace) = Half::new(&scope, &info, schema);
-            let (errors, errors_trace) = Half::new(&scope, &info, errors_schema());
-            *kept = Some((rows_trace, errors_trace));
-            let mut export = Export { rows, errors, logged, steps, sink };
-            move |(input, frontier), _output| {
-                input.for_each(|_, chunks| chunks.drain(..).for_each(|chunk| export.take(chunk)));
-                export.advance(frontier.frontier());
-            }
-        });
-    end.probe_with(&context.probe);
-    let (rows, errors) = traces.expect("the operator was just built");
-    Exported { rows, rows_schema, errors, stop }
+    let mut builder = OperatorBuilder::new("Export".to_owned(), scope);
+    let info = builder.operator_info();
+    let (rows, rows_trace) = Half::new(&scope, &info, rows_schema.clone(), context.as_of);
+    let (errors, errors_trace) = Half::new(&scope, &info, errors_schema(), context.as_of);
+    let (logged, sealed) = (context.errors.clone(), context.sealed.clone());
+    let mut export = Export { rows, errors, logged, steps, sink, sealed };
+    let mut input = builder.new_input(stream, Pipeline);
+    builder.build(move |_| {
+        move |frontiers| {
+            input.for_each(|_, chunks| chunks.drain(..).for_each(|chunk| export.take(chunk)));
+            export.advance(frontiers[0].frontier());
+        }
+    });
+    Exported { rows: rows_trace, rows_schema, errors: errors_trace, stop }
 }
 
 /// Releases what it holds when dropped.
@@ -84,13 +80,14 @@ struct Export {
     logged: ErrorLog,
     steps: Steps,
     sink: Sink,
+    sealed: Sealed,
 }
 
 impl Export {
     /// Takes rows of an open time.
     fn take(&mut self, chunk: Chunk) {
-        if let Some(Chunk { time, delta }) = self.steps.run(chunk) {
-            self.rows.insert(time, &delta);
+        if let Some(chunk) = self.steps.run(chunk) {
+            self.rows.insert(chunk);
         }
     }
 
@@ -99,13 +96,13 @@ impl Export {
         if !self.rows.arranger.is_sealed(frontier) {
             let upper = frontier.first().copied();
             while let Some((time, errors)) = self.logged.take_before(upper) {
-                self.errors.insert(time, &error_delta(errors));
+                self.errors.insert(Chunk { time, delta: error_delta(errors) });
             }
-            let (rows, errors) = (self.rows.arranger.seal(frontier), self.errors.arranger.seal(frontier));
+            let (rows, errors) = (self.rows.seal(frontier), self.errors.seal(frontier));
             if let Some(upper) = upper.filter(|upper| self.sink.wants(*upper)) {
-                let as_of = self.sink.as_of;
-                self.sink.send(upper, self.rows.changes(rows, as_of), self.errors.changes(errors, as_of));
+                self.sink.send(upper, self.rows.changes(rows), self.errors.changes(errors));
             }
+            self.sealed.set(frontier);
         }
         self.rows.arranger.exert();
         self.errors.arranger.exert();
@@ -127,29 +124,65 @@ struct Half {
     schema: SchemaRef,
     codec: RowCodec,
     arranger: RowArranger,
+    as_of: Timestamp,
+    /// What has arrived of times that are not sealed.
+    open: BTreeMap<Timestamp, Arrived>,
+}
+
+/// What has arrived of one time, or of several.
+#[derive(Default)]
+struct Arrived {
+    updates: usize,
+    /// The updates after `as_of` in columns. What is there at `as_of` is read by peeks.
+    chunks: Vec<Chunk>,
+}
+
+/// What a seal closes: the consolidated updates, and how they arrived.
+struct Closed {
+    batch: Option<RowBatch>,
+    arrived: Arrived,
 }
 
 impl Half {
-    fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo, schema: SchemaRef) -> (Half, RowTrace) {
+    fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo, schema: SchemaRef, as_of: Timestamp) -> (Half, RowTrace) {
         let (arranger, trace) = RowArranger::new(scope, info);
-        (Half { codec: codec_for(&schema), schema, arranger }, trace)
+        (Half { codec: codec_for(&schema), schema, arranger, as_of, open: BTreeMap::new() }, trace)
     }
 
-    fn insert(&mut self, time: Timestamp, delta: &Delta) {
+    fn insert(&mut self, chunk: Chunk) {
+        let Chunk { time, delta } = &chunk;
         let rows = self.codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
         for index in 0..delta.len() {
-            self.arranger.insert(rows.get(index), time, delta.diffs.get(index));
+            self.arranger.insert(rows.get(index), *time, delta.diffs.get(index));
+        }
+        let arrived = self.open.entry(*time).or_default();
+        arrived.updates += delta.len();
+        if *time > self.as_of {
+            arrived.chunks.push(chunk);
         }
     }
 
-    /// The changes of a batch after `as_of`.
-    fn changes(&self, batch: Option<RowBatch>, as_of: Timestamp) -> Vec<Chunk> {
+    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Closed {
+        let mut arrived = Arrived::default();
+        while let Some(entry) = self.open.first_entry().filter(|entry| !upper.less_equal(entry.key())) {
+            let time = entry.remove();
+            arrived.updates += time.updates;
+            arrived.chunks.extend(time.chunks);
+        }
+        Closed { batch: self.arranger.seal(upper), arrived }
+    }
+
+    /// The changes after `as_of`, consolidated.
+    fn changes(&self, Closed { batch, arrived }: Closed) -> Vec<Chunk> {
         let Some(batch) = batch else { return Vec::new() };
+        if update_count(&batch) == arrived.updates {
+            // Consolidation only takes updates away: it found nothing to do, and the columns are at hand.
+            return arrived.chunks;
+        }
         let mut chunks = Vec::new();
         let mut updates = UpdatesByTime::default();
         for_each_update(batch, |row, time, diff| {
-            // What is there at as_of is read by peeks.
-            if time > as_of {
+            if time > self.as_of {
                 chunks.extend(updates.push(row, time, diff, &self.codec, &self.schema));
             }
         });

@@ -46,7 +46,7 @@ pub(super) fn source<'scope>(
         let activator = scope.activator_for(info.address.clone());
         reader.set_activator(scope.worker().sync_activator_for(info.address.to_vec()));
         context.tokens.push(Box::new(SourceToken { alive: Rc::clone(&alive), activator: activator.clone() }));
-        let in_flight = InFlight::new(context.probe.clone(), activator.clone());
+        let in_flight = InFlight::new(context.sealed.clone(), activator.clone());
         context.in_flight.push(in_flight.clone());
         capability.downgrade(&as_of);
         // What was pushed before the activator was set would otherwise wait for the next push.
