@@ -3,11 +3,14 @@
 //! A kernel fails for a whole batch and names no row. The batch is then halved until the failing rows stand alone: k
 //! failing rows of n cost about 2 k log n kernel calls, and nothing when no row fails.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::concat;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
+use datafusion::physical_expr::expressions::Column;
 
 use super::{ScalarExpr, caught};
 use crate::repr::{Delta, ErrorRow};
@@ -29,6 +32,9 @@ pub(crate) struct Evaluated {
 /// expression that fails for it.
 pub(crate) fn evaluate(exprs: &[ScalarExpr], delta: Delta, position: &str) -> Evaluated {
     let rows = delta.len();
+    if let Ok(columns) = columns(exprs, &delta.rows) {
+        return Evaluated { delta, columns, errors: Vec::new() };
+    }
     let mut columns = Vec::with_capacity(exprs.len());
     let mut failed: Vec<(usize, usize, String)> = Vec::new();
     for (index, expr) in exprs.iter().enumerate() {
@@ -40,9 +46,6 @@ pub(crate) fn evaluate(exprs: &[ScalarExpr], delta: Delta, position: &str) -> Ev
                 failed.extend(failures.into_iter().map(|(row, message)| (row, index, message)));
             }
         }
-    }
-    if failed.is_empty() {
-        return Evaluated { delta, columns, errors: Vec::new() };
     }
     failed.sort_by_key(|failure| (failure.0, failure.1));
     failed.dedup_by_key(|failure| failure.0);
@@ -65,6 +68,16 @@ pub(crate) fn evaluate(exprs: &[ScalarExpr], delta: Delta, position: &str) -> Ev
         .collect();
     let delta = delta.filter(&mask).expect("a mask as long as the batch");
     Evaluated { delta, columns, errors }
+}
+
+/// The values of all expressions for a whole batch. Most of them are columns of the input as it stands: in a tick of few rows
+/// a call and a guard for each of those would cost more than the work.
+fn columns(exprs: &[ScalarExpr], rows: &RecordBatch) -> Result<Vec<ArrayRef>, DataFusionError> {
+    let values = |expr: &ScalarExpr| match expr.expr.downcast_ref::<Column>() {
+        Some(column) if column.index() < rows.num_columns() => Ok(Arc::clone(rows.column(column.index()))),
+        _ => expr.expr.evaluate(rows)?.into_array(rows.num_rows()),
+    };
+    caught(|| exprs.iter().map(values).collect()).map_err(DataFusionError::Execution)?
 }
 
 /// The values of one expression for a whole batch.
