@@ -1,10 +1,11 @@
 //! The DataFusion session in which everything is planned: views, reads, and the tests' recomputation alike.
 //!
 //! It differs from DataFusion's own in a few places only, each stated here or in a file of this folder: the list of
-//! optimizer rules, the types (`types`), and what would hurt in its semantics (`semantics`, `floats`,
-//! `arithmetic`, `sum`, `to_char`).
+//! optimizer rules, the types (`types`), what would hurt in its semantics (`semantics`, `floats`, `arithmetic`, `sum`,
+//! `to_char`), and what would be slow (`date_trunc`).
 
 mod arithmetic;
+mod date_trunc;
 mod floats;
 mod semantics;
 mod sum;
@@ -119,6 +120,7 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     }
     let mut state = builder.build();
     datafusion_functions_json::register_all(&mut state)?;
+    date_trunc::register(&mut state)?;
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
     Ok(state)
