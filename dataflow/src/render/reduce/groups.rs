@@ -16,6 +16,11 @@ pub(super) struct SlotTable {
 }
 
 const CHUNK_GROUPS: usize = 1 << 10;
+/// How many rows ahead the index, then the entry with its slots, are brought into the cache.
+const INDEX_AHEAD: usize = 16;
+const ENTRY_AHEAD: usize = 8;
+/// How many values ahead the place of one in its set is.
+const VALUE_AHEAD: usize = 8;
 
 impl SlotTable {
     pub(super) fn new(width: usize) -> SlotTable {
@@ -119,15 +124,13 @@ impl Groups {
         let width = self.layout.slots;
         let mut block = std::mem::take(&mut self.block);
         block.clear();
-        /// How far ahead the index, then the entry and its slots, are brought into the cache.
-        const INDEX_AHEAD: usize = 16;
-        const ENTRY_AHEAD: usize = 8;
         for (index, hash) in partial.hashes.iter().enumerate() {
             if let Some(next) = partial.hashes.get(index + INDEX_AHEAD) {
                 self.keys.warm_index(*next);
             }
             if let Some(group) = partial.hashes.get(index + ENTRY_AHEAD).and_then(|next| self.keys.warm_entry(*next)) {
-                std::hint::black_box(self.slots.get(group)[ROWS]);
+                let slots = self.slots.get(group);
+                std::hint::black_box((slots[ROWS], slots[width - 1], self.marks[group]));
             }
             let group = self.group(*hash, partial.keys.get(index));
             let existed = self.global == Some(group) || self.slots.get(group)[ROWS] > 0;
@@ -142,6 +145,15 @@ impl Groups {
         }
         for (beside, values) in self.beside.iter_mut().zip(&partial.values) {
             match values {
+                Values::Narrow(codes) => {
+                    for (index, (at, code, diff)) in codes.iter().enumerate() {
+                        if let Some((at, code, _)) = codes.get(index + VALUE_AHEAD) {
+                            beside.warm_narrow(block[*at as usize], *code);
+                        }
+                        let group = block[*at as usize];
+                        beside.add_narrow(group, *code, *diff, self.slots.get_mut(group));
+                    }
+                }
                 Values::Codes(codes) => {
                     codes.iter().for_each(|(at, code, diff)| {
                         let group = block[*at as usize];

@@ -4,7 +4,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Kind, Layout, ROWS, Slots};
-use super::values::{ByteValues, ValueKind, codes, doubles};
+use super::values::{ByteValues, ValueKind, codes, doubles, narrow_codes};
 use crate::expr::as_filter;
 use crate::render::keyed::Addressed;
 use crate::repr::{Diffs, EncodedRows, RowBlock, RowCodec, Timestamp, hash_bytes, owner, same_bytes};
@@ -34,14 +34,20 @@ impl Addressed for PartialGroups {
 /// Values of one aggregate: (group in the block, value, how often).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Values {
+    /// Codes of 64 bits. Truncation keeps different ones different, which is all that a set asks.
+    Narrow(Vec<(u32, u64, i64)>),
     Codes(Vec<(u32, i128, i64)>),
-    Bytes { groups: Vec<(u32, i64)>, bytes: RowBlock },
+    Bytes {
+        groups: Vec<(u32, i64)>,
+        bytes: RowBlock,
+    },
     Floats(Vec<(u32, f64, i64)>),
 }
 
 impl Values {
     fn empty(kind: &Kind) -> Option<Values> {
         match kind {
+            Kind::CountDistinct(ValueKind::Narrow) => Some(Values::Narrow(Vec::new())),
             Kind::CountDistinct(value) | Kind::Best { value, .. } if value.is_code() => Some(Values::Codes(Vec::new())),
             Kind::CountDistinct(_) | Kind::Best { .. } => {
                 Some(Values::Bytes { groups: Vec::new(), bytes: RowBlock::default() })
@@ -110,7 +116,7 @@ impl Preaggregator {
             accumulate(aggregate, &column, &self.group_of_row, diffs, &mut slots, width);
             values.extend(gather(aggregate, &column, &self.group_of_row, diffs));
         }
-        self.route(time, &keys, join_keys.as_ref(), &slots, values, peers)
+        self.route(time, &keys, join_keys.as_ref(), slots, values, peers)
     }
 
     /// Finds each row's group. Runs of equal keys are recognised without hashing.
@@ -161,14 +167,21 @@ impl Preaggregator {
         time: Timestamp,
         keys: &EncodedRows,
         join_keys: Option<&EncodedRows>,
-        slots: &[i128],
+        slots: Vec<i128>,
         values: Vec<Values>,
         peers: usize,
     ) -> Vec<PartialGroups> {
         let width = self.layout.slots;
+        let expected = self.groups.len() / peers;
         let empty: Vec<Values> = self.layout.aggregates.iter().filter_map(|a| Values::empty(&a.kind)).collect();
         let mut blocks: Vec<PartialGroups> = (0..peers as u64)
-            .map(|worker| PartialGroups { worker, time, values: empty.clone(), ..PartialGroups::default() })
+            .map(|worker| PartialGroups {
+                worker,
+                time,
+                hashes: Vec::with_capacity(expected),
+                values: empty.clone(),
+                ..PartialGroups::default()
+            })
             .collect();
         let mut routes: Routes = Vec::with_capacity(self.groups.len());
         for (group, (hash, first)) in self.groups.iter().enumerate() {
@@ -182,11 +195,16 @@ impl Preaggregator {
             routes.push((worker, block.hashes.len() as u32));
             block.hashes.push(*hash);
             block.keys.push(keys.get(*first as usize));
-            block.slots.extend_from_slice(&slots[group * width..(group + 1) * width]);
+            if peers > 1 {
+                block.slots.extend_from_slice(&slots[group * width..(group + 1) * width]);
+            }
+        }
+        if peers == 1 {
+            // One block, whose groups stand in the order of the chunk's groups.
+            blocks[0].slots = slots;
         }
         for (index, values) in values.into_iter().enumerate() {
             if peers == 1 {
-                // One block, whose groups stand in the order of the chunk's groups.
                 blocks[0].values[index] = values;
             } else {
                 split(values, index, &routes, &mut blocks);
@@ -199,6 +217,14 @@ impl Preaggregator {
 
 fn split(values: Values, index: usize, routes: &Routes, blocks: &mut [PartialGroups]) {
     match values {
+        Values::Narrow(codes) => {
+            for (group, code, count) in codes {
+                let (worker, place) = routes[group as usize];
+                if let Values::Narrow(out) = &mut blocks[worker].values[index] {
+                    out.push((place, code, count));
+                }
+            }
+        }
         Values::Codes(codes) => {
             for (group, code, count) in codes {
                 let (worker, place) = routes[group as usize];
@@ -301,7 +327,16 @@ fn gather(aggregate: &Slots, column: &Column<'_>, group_of_row: &[u32], diffs: &
     let mut values = Values::empty(&aggregate.kind)?;
     let argument = column.values.expect("what keeps values has an argument");
     match &mut values {
+        Values::Narrow(out) => {
+            out.reserve(group_of_row.len());
+            let codes = narrow_codes(argument);
+            column.for_each(group_of_row, diffs, |row, group, diff| match out.last_mut() {
+                Some((last, code, count)) if *last as usize == group && *code == codes[row] => *count += diff,
+                _ => out.push((group as u32, codes[row], diff)),
+            });
+        }
         Values::Codes(out) => {
+            out.reserve(group_of_row.len());
             let codes = codes(argument);
             column.for_each(group_of_row, diffs, |row, group, diff| match out.last_mut() {
                 Some((last, code, count)) if *last as usize == group && *code == codes[row] => *count += diff,
@@ -329,9 +364,4 @@ fn gather(aggregate: &Slots, column: &Column<'_>, group_of_row: &[u32], diffs: &
         }
     }
     Some(values)
-}
-
-/// Whether codes of this kind fit 64 bits.
-pub(super) fn is_narrow(kind: &ValueKind) -> bool {
-    *kind == ValueKind::Narrow
 }

@@ -193,6 +193,14 @@ pub(super) fn codes(values: &ArrayRef) -> Vec<i128> {
     })
 }
 
+/// The codes of a column of [`ValueKind::Narrow`] in 64 bits: different values have different ones, their order is lost.
+pub(super) fn narrow_codes(values: &ArrayRef) -> Vec<u64> {
+    match values.data_type() {
+        DataType::Int64 => values.as_primitive::<Int64Type>().values().iter().map(|value| *value as u64).collect(),
+        _ => codes(values).into_iter().map(|code| code as u64).collect(),
+    }
+}
+
 /// A column of `data_type` from codes.
 ///
 /// Panics if a code is out of the type's range: callers check sums before.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::answer::Pick;
 use super::super::layout::{Kind, Slots};
-use super::super::partial::is_narrow;
+use super::super::values::ValueKind;
 use crate::repr::{Row, hash_bytes};
 use crate::state::{Chunked, CountedSet, Extremes, FloatSum, KeyTable};
 
@@ -66,9 +66,7 @@ impl Beside {
     pub(super) fn for_aggregate(aggregate: &Slots) -> Option<Beside> {
         let slot = aggregate.slot;
         match &aggregate.kind {
-            Kind::CountDistinct(value) if is_narrow(value) => {
-                Some(Beside::NarrowSet { slot, set: CountedSet::default() })
-            }
+            Kind::CountDistinct(ValueKind::Narrow) => Some(Beside::NarrowSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(value) if value.is_code() => Some(Beside::WideSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(_) => Some(Beside::ByteSet { slot, set: Box::default() }),
             Kind::Best { value, least } if value.is_code() => {
@@ -108,19 +106,34 @@ impl Beside {
         }
     }
 
+    /// Brings what belongs to a value of 64 bits into the cache: call it some values ahead.
+    #[inline]
+    pub(super) fn warm_narrow(&self, group: u32, code: u64) {
+        if let Beside::NarrowSet { set, .. } = self {
+            set.warm(group, code);
+        }
+    }
+
+    /// Adds `diff` copies of a value that has a code of 64 bits.
+    #[inline]
+    pub(super) fn add_narrow(&mut self, group: u32, code: u64, diff: i64, slots: &mut [i128]) {
+        let Beside::NarrowSet { slot, set } = self else { unreachable!("narrow codes go to sets of them") };
+        // Copies that came and went within a chunk: a value that was never there must not become known.
+        if diff != 0 {
+            count_change(&mut slots[*slot], set.add(group, code, diff));
+        }
+    }
+
     /// Adds `diff` copies of a value that has a code.
     #[inline]
     pub(super) fn add_code(&mut self, group: u32, code: i128, diff: i64, slots: &mut [i128]) {
-        // Copies that came and went within a chunk: a value that was never there must not become known.
         if diff == 0 {
             return;
         }
         match self {
-            // Truncation keeps different codes of 64 bits different.
-            Beside::NarrowSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code as u64, diff)),
             Beside::WideSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code as u128, diff)),
             Beside::Codes { least, values, .. } => values[group].add(if *least { !code } else { code }, diff),
-            Beside::ByteSet { .. } | Beside::Bytes { .. } | Beside::Floats { .. } => {
+            Beside::NarrowSet { .. } | Beside::ByteSet { .. } | Beside::Bytes { .. } | Beside::Floats { .. } => {
                 unreachable!("values with codes go to state over codes")
             }
         }
