@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 mod caught;
 mod columns;
 mod eval;
+mod function;
 
 pub use caught::{caught, is_catching};
 pub(crate) use eval::{as_filter, describe_row, evaluate};

@@ -89,7 +89,7 @@ fn render_node<'scope>(
             let chunks = imported.get(collection).expect("everything a plan gets is imported").clone();
             chunks.columns(columns, schema)
         }
-        Op::Mfp { input: id, filters, project } => input(id).mfp(filters, project, schema, context),
+        Op::Mfp { input: id, filters, project } => input(id).mfp(&schema_of(id), filters, project, schema, context),
         Op::Join { left, right, kind, left_keys, right_keys, null_equals_null, filter } => Chunks::new(join::join(
             join::Side { chunks: input(left), schema: schema_of(left), keys: left_keys },
             join::Side { chunks: input(right), schema: schema_of(right), keys: right_keys },
@@ -98,7 +98,7 @@ fn render_node<'scope>(
             context,
         )),
         Op::Reduce { input: id, keys, aggregates, append_only } => {
-            Chunks::new(reduce::reduce(input(id), keys, aggregates, *append_only, schema, context))
+            Chunks::new(reduce::reduce((input(id), schema_of(id)), keys, aggregates, *append_only, schema, context))
         }
         Op::JoinReduce { facts, partners, null_equals_null, aggregates, order } => reduce::join_reduce(
             (input(&facts.input), facts),

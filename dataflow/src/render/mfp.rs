@@ -59,15 +59,17 @@ impl<'scope> Chunks<'scope> {
         })
     }
 
-    /// Rows that pass every filter, projected.
+    /// Rows of the columns `input` that pass every filter, projected to `schema`.
     pub(super) fn mfp(
         self,
+        input: &SchemaRef,
         filters: &[ScalarExpr],
         project: &[ScalarExpr],
         schema: &SchemaRef,
         context: &Context<'_>,
     ) -> Chunks<'scope> {
-        let (filters, project, schema) = (filters.to_vec(), project.to_vec(), schema.clone());
+        let prepared = |exprs: &[ScalarExpr]| -> Vec<ScalarExpr> { exprs.iter().map(|e| e.prepared(input)).collect() };
+        let (filters, project, schema) = (prepared(filters), prepared(project), schema.clone());
         let (errors, at_filter, at_project) =
             (context.errors.clone(), context.position("filter"), context.position("projection"));
         self.then(move |chunk| {

@@ -27,16 +27,16 @@ pub(super) use join::join_reduce;
 use layout::Layout;
 use partial::{PartialGroups, Preaggregator};
 
-/// One row per group: keys, then aggregates.
+/// One row per group of the input, whose columns stand beside it: keys, then aggregates.
 pub(super) fn reduce<'scope>(
-    chunks: Chunks<'scope>,
+    (chunks, input): (Chunks<'scope>, SchemaRef),
     keys: &[ScalarExpr],
     aggregates: &[Aggregate],
     append_only: bool,
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let layout = Layout::new(keys, aggregates, append_only, schema);
+    let layout = Layout::new(keys, aggregates, append_only, schema).prepared(&input);
     apply(preaggregate(chunks, layout.clone(), context), layout, context)
 }
 

@@ -111,6 +111,14 @@ impl Layout {
         layout
     }
 
+    /// The same layout, its expressions ready to be evaluated over the columns `input`.
+    pub(super) fn prepared(mut self, input: &SchemaRef) -> Layout {
+        for expr in &mut self.exprs {
+            *expr = expr.prepared(input);
+        }
+        self
+    }
+
     /// The layout of DISTINCT: all columns are keys.
     pub(super) fn distinct(schema: &SchemaRef) -> Layout {
         let key_types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
