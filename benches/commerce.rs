@@ -52,6 +52,7 @@ struct Figures {
 }
 
 fn main() -> Result<()> {
+    headwater_dataflow::memory::keep_freed();
     let rows: usize =
         std::env::args().skip(1).find_map(|arg| arg.replace(['_', ','], "").parse().ok()).unwrap_or(5_000_000);
     let mut generator = Generator::new(42);

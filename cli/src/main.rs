@@ -27,6 +27,9 @@ const STACK_BYTES: usize = 8 << 20;
 fn main() -> ExitCode {
     panic::install();
     let cli = Cli::parse();
+    if cli.command.is_server() {
+        headwater_dataflow::memory::keep_freed();
+    }
     match run(cli) {
         Ok(code) => code,
         Err(error) if reader_left(&error) => ExitCode::SUCCESS,
