@@ -95,28 +95,29 @@ impl RowArranger {
     }
 }
 
-/// One update of the buffer.
+/// What is sorted of an update of the buffer.
 struct Entry {
     /// The first bytes of the row as a number: orders rows as their bytes do, where it differs.
     prefix: u128,
-    row: u32,
-    time: Timestamp,
-    diff: Diff,
+    /// Which update it is.
+    update: u32,
 }
 
 /// Updates in the order of their arrival.
 #[derive(Default)]
 struct Buffer {
     rows: RowBlock,
+    stamps: Vec<(Timestamp, Diff)>,
     entries: Vec<Entry>,
 }
 
 impl Buffer {
     #[inline]
     fn push(&mut self, row: &[u8], time: Timestamp, diff: Diff) {
-        let index = u32::try_from(self.rows.len()).expect("the buffer is small");
+        let update = u32::try_from(self.stamps.len()).expect("the buffer is small");
         self.rows.push(row);
-        self.entries.push(Entry { prefix: prefix(row), row: index, time, diff });
+        self.stamps.push((time, diff));
+        self.entries.push(Entry { prefix: prefix(row), update });
     }
 
     /// Takes everything before `upper`, consolidated, as a batch; nothing if that is nothing.
@@ -124,33 +125,61 @@ impl Buffer {
         if self.entries.is_empty() {
             return None;
         }
-        let Buffer { rows, mut entries } = std::mem::take(self);
+        let mut closing = std::mem::take(self);
+        let Buffer { rows, stamps, entries } = &mut closing;
         entries.retain(|entry| {
-            let later = upper.less_equal(&entry.time);
+            let (time, diff) = stamps[entry.update as usize];
+            let later = upper.less_equal(&time);
             if later {
-                self.push(rows.get(entry.row as usize), entry.time, entry.diff);
+                self.push(rows.get(entry.update as usize), time, diff);
             }
             !later
         });
-        let bytes = |entry: &Entry| rows.get(entry.row as usize);
+        let bytes = |entry: &Entry| rows.get(entry.update as usize);
         entries.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| bytes(a).cmp(bytes(b))));
-        let batch = build(&rows, &entries);
+        let batch = closing.build();
         if self.entries.is_empty() {
             // The usual case: nothing is left, and the memory serves the next tick.
-            *self = Buffer { rows, entries };
-            self.rows.clear();
-            self.entries.clear();
+            closing.clear();
+            *self = closing;
         }
         batch
     }
 
+    /// A batch of the updates, whose entries are sorted; equal rows are added up.
+    fn build(&self) -> Option<OrdKeyBatch<Layout>> {
+        let bytes = |entry: &Entry| self.rows.get(entry.update as usize);
+        let mut storage: OrdKeyStorage<Layout> = OrdKeyStorage {
+            keys: Arena::with_offsets(self.entries.len(), self.rows.byte_len()),
+            upds: Upds::with_capacity(self.entries.len() + 1, self.entries.len()),
+        };
+        let mut staging = UpdatesBuilder::default();
+        for equal in self.entries.chunk_by(|a, b| a.prefix == b.prefix && bytes(a) == bytes(b)) {
+            for entry in equal {
+                let (time, diff) = self.stamps[entry.update as usize];
+                staging.push(time, diff);
+            }
+            if staging.seal(&mut storage.upds) {
+                storage.keys.push_ref(bytes(&equal[0]));
+            }
+        }
+        let updates = staging.total();
+        (updates > 0).then(|| OrdKeyBatch { storage, updates, value: OrdKeyBatch::<Layout>::create_value() })
+    }
+
     /// Takes everything, each row by itself.
     fn take_owned(&mut self) -> Vec<RowUpdate> {
-        let rows = &self.rows;
-        let owned = |entry: Entry| ((Row::new(rows.get(entry.row as usize)), ()), entry.time, entry.diff);
-        let updates = self.entries.drain(..).map(owned).collect();
-        self.rows.clear();
+        let rows = self.rows.iter().zip(&self.stamps);
+        let updates = rows.map(|(row, (time, diff))| ((Row::new(row), ()), *time, *diff)).collect();
+        self.clear();
         updates
+    }
+
+    /// Forgets all updates, keeps the memory.
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.stamps.clear();
+        self.entries.clear();
     }
 }
 
@@ -161,24 +190,6 @@ fn prefix(row: &[u8]) -> u128 {
     let length = row.len().min(16);
     first[..length].copy_from_slice(&row[..length]);
     u128::from_be_bytes(first)
-}
-
-/// A batch of updates that are sorted by row; equal rows are added up.
-fn build(rows: &RowBlock, sorted: &[Entry]) -> Option<OrdKeyBatch<Layout>> {
-    let bytes = |entry: &Entry| rows.get(entry.row as usize);
-    let mut storage: OrdKeyStorage<Layout> = OrdKeyStorage {
-        keys: Arena::with_offsets(sorted.len(), rows.byte_len()),
-        upds: Upds::with_capacity(sorted.len() + 1, sorted.len()),
-    };
-    let mut staging = UpdatesBuilder::default();
-    for equal in sorted.chunk_by(|a, b| a.prefix == b.prefix && bytes(a) == bytes(b)) {
-        equal.iter().for_each(|entry| staging.push(entry.time, entry.diff));
-        if staging.seal(&mut storage.upds) {
-            storage.keys.push_ref(bytes(&equal[0]));
-        }
-    }
-    let updates = staging.total();
-    (updates > 0).then(|| OrdKeyBatch { storage, updates, value: OrdKeyBatch::<Layout>::create_value() })
 }
 
 #[cfg(test)]

@@ -36,11 +36,14 @@ struct Place<C> {
 }
 
 struct Part<C> {
+    /// A power of two of them. A value's home is given by high bits of its hash, so that growth walks the old places and the
+    /// new ones in order.
     places: Vec<Place<C>>,
     len: usize,
 }
 
-const PARTS: usize = 64;
+const PARTS: usize = 1 << PART_BITS;
+const PART_BITS: u32 = 6;
 
 /// How often each (group, value) is there. Counts may be negative while a time is incomplete; zero means absent.
 pub(crate) struct CountedSet<C> {
@@ -59,20 +62,20 @@ impl<C: Code> CountedSet<C> {
     #[inline]
     pub(crate) fn warm(&self, group: u32, code: C) {
         let hash = code.hash(group);
-        let places = &self.parts[(hash >> 58) as usize].places;
-        std::hint::black_box(places[(hash >> 8) as usize & (places.len() - 1)].count);
+        let part = &self.parts[part_of(hash)];
+        std::hint::black_box(part.places[part.home(hash)].count);
     }
 
     /// Adds `diff` to the count of `code` in `group` and returns the count before and after.
     #[inline]
     pub(crate) fn add(&mut self, group: u32, code: C, diff: i64) -> (i64, i64) {
         let hash = code.hash(group);
-        let part = &mut self.parts[(hash >> 58) as usize];
+        let part = &mut self.parts[part_of(hash)];
         if part.len * 4 >= part.places.len() * 3 {
             part.grow();
         }
         let mask = part.places.len() - 1;
-        let mut position = (hash >> 8) as usize & mask;
+        let mut position = part.home(hash);
         loop {
             let place = &mut part.places[position];
             if place.count == 0 {
@@ -96,7 +99,18 @@ impl<C: Code> CountedSet<C> {
     }
 }
 
+#[inline]
+fn part_of(hash: u64) -> usize {
+    (hash >> (64 - PART_BITS)) as usize
+}
+
 impl<C: Code> Part<C> {
+    /// Where the search for what hashes to `hash` begins.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        ((hash << PART_BITS) >> (64 - self.places.len().trailing_zeros())) as usize
+    }
+
     /// Closes the gap at `hole`, so that no probe sequence is interrupted.
     fn close(&mut self, mut hole: usize) {
         let mask = self.places.len() - 1;
@@ -108,7 +122,7 @@ impl<C: Code> Part<C> {
             if place.count == 0 {
                 return;
             }
-            let home = (place.code.hash(place.group) >> 8) as usize & mask;
+            let home = self.home(place.code.hash(place.group));
             if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
                 self.places[hole] = place;
                 self.places[next].count = 0;
@@ -122,7 +136,7 @@ impl<C: Code> Part<C> {
         let old = std::mem::replace(&mut self.places, vec![Place::default(); doubled]);
         let mask = doubled - 1;
         for place in old.into_iter().filter(|place| place.count != 0) {
-            let mut position = (place.code.hash(place.group) >> 8) as usize & mask;
+            let mut position = self.home(place.code.hash(place.group));
             while self.places[position].count != 0 {
                 position = (position + 1) & mask;
             }

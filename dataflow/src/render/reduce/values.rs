@@ -1,5 +1,6 @@
 //! Values of aggregates as codes: integers whose order is the values' order, or bytes where no integer holds them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
@@ -182,22 +183,25 @@ fn narrow<T: ArrowPrimitiveType<Native: Integer>>(codes: &[Option<i128>], data_t
 /// unspecified.
 ///
 /// Panics on other types.
-pub(super) fn codes(values: &ArrayRef) -> Vec<i128> {
-    for_primitive!(values.data_type(), T => widen::<T>(values), _ => match values.data_type() {
+pub(super) fn codes(values: &ArrayRef) -> Cow<'_, [i128]> {
+    if let DataType::Decimal128(_, _) = values.data_type() {
+        return Cow::Borrowed(values.as_primitive::<Decimal128Type>().values());
+    }
+    Cow::Owned(for_primitive!(values.data_type(), T => widen::<T>(values), _ => match values.data_type() {
         DataType::Boolean => values.as_boolean().values().iter().map(i128::from).collect(),
         DataType::Float64 => values.as_primitive::<Float64Type>().values().iter().map(|v| float_code(*v)).collect(),
         DataType::Float32 => {
             values.as_primitive::<Float32Type>().values().iter().map(|v| float_code(f64::from(*v))).collect()
         }
         other => panic!("{other} has no integer codes"),
-    })
+    }))
 }
 
 /// The codes of a column of [`ValueKind::Narrow`] in 64 bits: different values have different ones, their order is lost.
 pub(super) fn narrow_codes(values: &ArrayRef) -> Vec<u64> {
     match values.data_type() {
         DataType::Int64 => values.as_primitive::<Int64Type>().values().iter().map(|value| *value as u64).collect(),
-        _ => codes(values).into_iter().map(|code| code as u64).collect(),
+        _ => codes(values).iter().map(|code| *code as u64).collect(),
     }
 }
 
