@@ -33,6 +33,9 @@ pub fn consolidate(schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta, ArrowE
         return Ok(consolidate_unit(schema, deltas));
     }
     let deltas: Vec<&Delta> = deltas.iter().filter(|delta| !delta.is_empty()).collect();
+    if deltas.is_empty() {
+        return Ok(Delta { rows: RecordBatch::new_empty(Arc::clone(schema)), diffs: Diffs::Each(Arc::from([])) });
+    }
     if let [delta] = deltas[..]
         && delta.len() == 1
         && delta.diffs.get(0) != 0

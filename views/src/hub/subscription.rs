@@ -309,9 +309,11 @@ impl Member {
     /// Takes the pending changes up to `to`, consolidated, and says how many rows they were before.
     fn take(&mut self, to: Timestamp) -> Result<(Delta, usize), ArrowError> {
         let later = self.pending.partition_point(|(time, _)| *time <= to);
-        let deltas: Vec<Delta> = self.pending.drain(..later).map(|(_, delta)| delta).collect();
+        let mut deltas: Vec<Delta> = self.pending.drain(..later).map(|(_, delta)| delta).collect();
         let rows = deltas.iter().map(Delta::len).sum();
-        Ok((consolidate(&self.schema, &deltas)?, rows))
+        // One alone is a worker's share of one time, or what was merged before: consolidated as it comes.
+        let delta = if deltas.len() == 1 { deltas.remove(0) } else { consolidate(&self.schema, &deltas)? };
+        Ok((delta, rows))
     }
 }
 
