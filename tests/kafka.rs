@@ -5,6 +5,8 @@ mod crashes;
 mod events;
 mod produce;
 mod records;
+#[cfg(feature = "kafka-tls")]
+mod tls;
 mod topics;
 
 use anyhow::{Context, Result, ensure};
