@@ -3,6 +3,7 @@
 mod away;
 mod crashes;
 mod events;
+mod figures;
 mod produce;
 mod records;
 #[cfg(feature = "kafka-tls")]
