@@ -141,6 +141,9 @@ impl Logs {
 /// How long what was logged at first is waited for.
 const DRAIN: Duration = Duration::from_millis(2);
 
+/// The name of a header and its value, which may be missing.
+type Header<'a> = (String, Option<&'a [u8]>);
+
 /// One message, or what the library has to say instead of one.
 pub(super) struct Message(NonNull<native::rd_kafka_message_t>);
 
@@ -203,7 +206,7 @@ impl Message {
     }
 
     /// The headers in order, each with its name and value; `None` if there are none at all.
-    pub(super) fn headers(&self) -> Option<Vec<(String, Option<&[u8]>)>> {
+    pub(super) fn headers(&self) -> Option<Vec<Header<'_>>> {
         let mut headers = ptr::null_mut();
         // SAFETY: the message lives, and `headers` is there to be written to.
         let found = unsafe { native::rd_kafka_message_headers(self.0.as_ptr(), &raw mut headers) };
