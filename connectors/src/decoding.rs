@@ -161,6 +161,14 @@ mod tests {
             assert_eq!(file_in_pieces(data, piece, csv, &schema()).unwrap(), whole, "pieces of {piece}");
         }
 
+        // Found by the fuzzer: whether the first line is a record of its own shows only behind what looks like its end.
+        let data = b"t,n\nx,y,\"a\nb,\"\n7\"\nc,8\n";
+        let whole = file_in_pieces(data, usize::MAX, csv, &schema()).unwrap();
+        assert_eq!((whole.0.num_rows(), whole.1.len()), (2, 1));
+        for piece in 1..data.len() {
+            assert_eq!(file_in_pieces(data, piece, csv, &schema()).unwrap(), whole, "pieces of {piece}");
+        }
+
         let (fast, general) = json_both_ways(r#"{"t":"\u0041","n":7}"#, &schema()).unwrap();
         assert_eq!(fast, general);
         assert_eq!(fast.unwrap().num_rows(), 1);
