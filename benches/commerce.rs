@@ -8,6 +8,8 @@
 
 #[path = "commerce/columns.rs"]
 mod columns;
+#[path = "../cli/src/commands/produce/commerce.rs"]
+mod commerce;
 #[path = "commerce/engine.rs"]
 mod engine;
 #[path = "commerce/generator.rs"]
@@ -26,8 +28,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use arrow::array::RecordBatch;
 
+use commerce::Generator;
 use engine::Running;
-use generator::Generator;
 use measure::{Cost, measure, median, settle};
 use queries::Query;
 
@@ -56,8 +58,9 @@ fn main() -> Result<()> {
     let rows: usize =
         std::env::args().skip(1).find_map(|arg| arg.replace(['_', ','], "").parse().ok()).unwrap_or(5_000_000);
     let mut generator = Generator::new(42);
-    let ticks: Vec<RecordBatch> = (0..rows.div_ceil(TICK_ROWS)).map(|_| generator.batch(TICK_ROWS)).collect();
-    let small: Vec<RecordBatch> = (0..2 * SMALL_TICKS).map(|_| generator.batch(1)).collect();
+    let ticks: Vec<RecordBatch> =
+        (0..rows.div_ceil(TICK_ROWS)).map(|_| generator::batch(&mut generator, TICK_ROWS)).collect();
+    let small: Vec<RecordBatch> = (0..2 * SMALL_TICKS).map(|_| generator::batch(&mut generator, 1)).collect();
     let products = generator::products();
     let rows = ticks.len() * TICK_ROWS;
     println!("{rows} rows in ticks of {TICK_ROWS}, median of {ROUNDS}; load {}", load());

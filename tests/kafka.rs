@@ -3,8 +3,11 @@
 mod away;
 mod crashes;
 mod events;
+mod figures;
 mod produce;
 mod records;
+#[cfg(feature = "kafka-tls")]
+mod tls;
 mod topics;
 
 use anyhow::{Context, Result, ensure};

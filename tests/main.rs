@@ -18,6 +18,7 @@ mod harness;
 mod incremental;
 mod kafka;
 mod oracle;
+mod pace;
 mod recovery;
 mod retail;
 mod services;

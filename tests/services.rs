@@ -40,6 +40,32 @@ status=$?
 exit $status
 "#;
 
+/// Removes the folder when the pipe on its standard input closes and whoever worked in it has been killed.
+const FOLDER_KEEPER: &str = r#"cat >/dev/null; sleep 3; rm -rf "$1""#;
+
+/// A folder that lasts as long as the test process, however that ends, and whether its service runs or not.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    _keeper: Child,
+}
+
+impl Folder {
+    /// A new folder whose name begins with `prefix`.
+    pub(crate) fn create(prefix: &str) -> Result<Folder> {
+        let path = tempfile::Builder::new().prefix(prefix).tempdir()?.keep();
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", FOLDER_KEEPER, "keeper"]).arg(&path).stdin(Stdio::piped());
+        let _keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start sh")?;
+        Ok(Folder { path, _keeper })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// A service that runs.
 #[derive(Debug)]
 pub(crate) struct Service {

@@ -161,3 +161,40 @@ impl Mirror {
         Ok(Some(Reached::Contents { at: self.at, changed: std::mem::take(&mut self.changed) }))
     }
 }
+
+/// The rows that come into one view, as they come.
+pub(crate) struct Arrivals {
+    messages: Messages<SubscribeResponse>,
+    stream: Batches,
+}
+
+impl Arrivals {
+    /// Subscribes to a view that only grows, from now on.
+    pub(crate) async fn open(client: &Client, view: &str) -> Result<Arrivals> {
+        let (views, encoding) = (vec![view.to_owned()], Encoding::ArrowIpc.into());
+        let mut messages =
+            client.subscribe(SubscribeRequest { views, skip_snapshot: true, progress: false, encoding }).await?;
+        let first = messages.next().await?.and_then(|message| message.message);
+        let Some(subscribe_response::Message::Started(started)) = first else { bail!("no start: {first:?}") };
+        let schema = started.schemas.first().context("a subscription without columns")?;
+        Ok(Arrivals { messages, stream: Batches::new(&schema.arrow_ipc)? })
+    }
+
+    /// The next rows.
+    pub(crate) async fn next(&mut self) -> Result<Vec<RecordBatch>> {
+        let transition = loop {
+            let message = self.messages.next().await?.context("the subscription ended")?;
+            match message.message.context("an empty message")? {
+                subscribe_response::Message::Transition(transition) => break transition,
+                subscribe_response::Message::Progress(_) => {}
+                other => bail!("no rows but {other:?}"),
+            }
+        };
+        let mut batches = Vec::new();
+        for changes in &transition.changes {
+            ensure!(changes.diffs.iter().all(|diff| *diff > 0), "a row went");
+            batches.extend(self.stream.next(&changes.rows.as_ref().context("changes without rows")?.arrow_ipc)?);
+        }
+        Ok(batches)
+    }
+}

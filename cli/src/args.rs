@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::produce::generated::GeneratorName;
 use crate::commands::produce::records::InputForm;
 use crate::config::interval;
 use crate::demo::DemoArgs;
@@ -54,10 +55,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print the effective configuration of `serve` and where each value came from.
     Config(ServeArgs),
-    /// Check and apply statements: sources, views, drops.
+    /// Check and apply statements: sources, views, changes, drops.
     Deploy(DeployArgs),
     /// Drop a source or a view.
     Drop(DropArgs),
+    /// Stop reading a source until it is resumed; its views stay readable, other sources go on.
+    Pause(NameArgs),
+    /// Read a paused source again, from where it was.
+    Resume(NameArgs),
     /// List the sources and views.
     List,
     /// Show everything known of a source or view.
@@ -70,7 +75,7 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     /// List the records and rows that failed in a source or view.
     Errors(ErrorsArgs),
-    /// Send the records of a file to Kafka topics.
+    /// Send the records of a file, or made up ones, to Kafka topics.
     Produce(ProduceArgs),
     /// Show how the server is; exit code 0 if everything serves, else 1.
     Status(StatusArgs),
@@ -262,16 +267,35 @@ Records go out in the order of the file. A record with a key goes to the
 partition that Kafka's own clients would choose, one without to the partitions
 in turn: the same file and flags always give the same topics.
 
+Instead of a file, a generator makes records up, the same ones for one seed,
+and sends them or writes them to a file.
+
 Examples:
+  headwater produce --brokers localhost:9092 --topic transactions --partitions 6 --generator commerce-bench --rows 1000000 --key customer_id
+  headwater produce --generator commerce-bench --rows 1000000 --seed 42 --to transactions.csv.zst
   headwater produce --brokers localhost:9092 --topic sales --key customer_id sales.ndjson.zst
   headwater produce --brokers localhost:9092 --topic sales --partitions 6 --rate 1000 sales.csv
   headwater produce --brokers localhost:9092 --partitions 6 --form events events.jsonl")]
 pub(crate) struct ProduceArgs {
     /// The file, packed with gzip or zstd or not; - is the standard input.
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "generator", conflicts_with = "generator")]
+    pub(crate) file: Option<PathBuf>,
+    /// Make the records up.
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(crate) generator: Option<GeneratorName>,
+    /// How many records are made up.
+    #[arg(long, value_name = "N", requires = "generator", conflicts_with = "file")]
+    pub(crate) rows: Option<u64>,
+    /// What decides which records are made up.
+    #[arg(long, value_name = "N", requires = "generator", conflicts_with = "file", default_value_t = 42)]
+    pub(crate) seed: u64,
+    /// Write what is made up to this file instead of a topic: CSV or NDJSON, packed or not, by its name; - is the standard
+    /// output.
+    #[arg(long, value_name = "FILE", requires = "generator", conflicts_with_all = ["file", "brokers", "topic", "key", "rate", "partitions", "properties"])]
+    pub(crate) to: Option<PathBuf>,
     /// Some brokers of the cluster, with commas between.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) brokers: String,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "to")]
+    pub(crate) brokers: Option<String>,
     /// The topic; events name their own unless this is given.
     #[arg(long, value_name = "NAME")]
     pub(crate) topic: Option<String>,
@@ -359,6 +383,10 @@ mod tests {
             "subscribe",
             "drop",
             "produce a.csv",
+            "produce --brokers b",
+            "produce --brokers b --generator commerce-bench a.csv",
+            "produce --generator commerce-bench --rows 1",
+            "produce --to x a.csv",
             "deploy --no-wait --timeout 3s a.sql",
         ] {
             let error = Cli::try_parse_from(["headwater"].into_iter().chain(line.split_whitespace())).unwrap_err();

@@ -8,6 +8,7 @@ mod errors;
 mod explain;
 mod list;
 mod objects;
+mod pace;
 pub(crate) mod produce;
 mod progress;
 mod query;
@@ -28,6 +29,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(args) => config::run(&args, &global),
         Command::Deploy(args) => deploy::run(args, &global).await,
         Command::Drop(args) => drop::run(args, &global).await,
+        Command::Pause(args) => pace::run(args, "PAUSE", &global).await,
+        Command::Resume(args) => pace::run(args, "RESUME", &global).await,
         Command::List => list::run(&global).await,
         Command::Describe(args) => describe::run(args, &global).await,
         Command::Explain(args) => explain::run(args, &global).await,

@@ -159,6 +159,12 @@ fn record_text(record: &[u8]) -> Result<&str, BadRecord> {
         .map_err(|error| BadRecord::whole(format!("the record is not valid UTF-8 at byte {}", error.valid_up_to() + 1)))
 }
 
+/// Appends a row from the text of a JSON object, with the fast parser in front of the general one or without.
+pub(crate) fn push_json(text: &str, fast: bool, columns: &mut Columns) -> Result<(), BadRecord> {
+    let push = if fast { json::push_object } else { json::push_general };
+    columns.push_row(|columns| push(text, columns))
+}
+
 #[cfg(test)]
 mod tables;
 

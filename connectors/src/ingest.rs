@@ -20,6 +20,7 @@ mod reader;
 mod replay;
 mod seal;
 mod status;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -41,13 +42,14 @@ use self::durable::Durable;
 use self::inbox::{Inbox, Stop, TickPolicy};
 use self::replay::Replay;
 pub use self::status::{IngestMetrics, SourceState, SourceStatus};
+use self::throttle::Throttle;
 use crate::clock::Clock;
 use crate::error::EdgeError;
 use crate::log::bind::Reached;
 use crate::log::cursor::LogCursor;
 use crate::log::object::{Counts, ObjectLog};
 use crate::log::{Log, LogFigures, Recovered, begin_object};
-use crate::source::{self, Source, SourceDescription, SourceError, SourcePosition};
+use crate::source::{self, Pace, Source, SourceDescription, SourceError, SourcePosition};
 
 /// The object whose rows are the clock: no columns, no rows, only ticks.
 pub const CLOCK: ObjectId = ObjectId(0);
@@ -199,10 +201,24 @@ impl Ingest {
         };
         core.recovered.remove(&object);
         let state = SourceState::Reading;
-        let progress = Arc::default();
-        core.sources.insert(object, SourceEntry { description, log, reached, counts, last_tick, state, progress });
+        let (progress, throttle) = (Arc::default(), Arc::new(Throttle::new(description.pace)));
+        let entry = SourceEntry { description, log, reached, counts, last_tick, state, progress, throttle };
+        core.sources.insert(object, entry);
         inner.inbox.add(object);
         if core.started { inner.spawn_reader(&core.sources[&object]) } else { Ok(()) }
+    }
+
+    /// Reads a source at another pace from now on. What was read already, a second's worth at most, still comes.
+    ///
+    /// # Errors
+    /// There is no such source.
+    pub fn set_pace(&self, object: ObjectId, pace: Pace) -> Result<(), EdgeError> {
+        let mut core = self.inner().core();
+        core.usable()?;
+        let source = core.sources.get_mut(&object).ok_or(EdgeError::UnknownCollection { collection: object.rows() })?;
+        source.description.pace = pace;
+        source.throttle.set(pace);
+        Ok(())
     }
 
     /// Stops reading a source and deletes its log. No dataflow may import it any more. Also deletes what a source of an
@@ -434,10 +450,17 @@ impl Inner {
     fn spawn_reader(self: &Arc<Self>, source: &SourceEntry) -> Result<(), EdgeError> {
         let inner = Arc::clone(self);
         let (description, reached) = (source.description.clone(), source.reached.clone());
-        let progress = Arc::clone(&source.progress);
+        let (progress, throttle) = (Arc::clone(&source.progress), Arc::clone(&source.throttle));
         self.spawn(&format!("source {}", description.name), move || {
+            // A source that is paused from the start is not even opened: what it reads may be away for good reasons.
+            while throttle.pace().paused {
+                if !inner.inbox.is_open(description.object) {
+                    return;
+                }
+                throttle.rest();
+            }
             match (inner.opener)(&description, &inner.config.base_dir, &reached.position) {
-                Ok(opened) => reader::read_source(opened, &description, reached, &inner.inbox, &progress),
+                Ok(opened) => reader::read_source(opened, &description, reached, &inner.inbox, &progress, &throttle),
                 Err(error) => {
                     reader::report_failure(description.object, reached, &inner.inbox, reader::with_causes(&error));
                 }

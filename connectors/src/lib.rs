@@ -2,6 +2,7 @@
 
 pub mod clock;
 mod decode;
+pub mod decoding;
 pub mod error;
 pub mod ingest;
 mod log;

@@ -5,6 +5,7 @@
 //! [`Source::repeats`]). It knows nothing of ticks, times or durability: ingest binds positions to times.
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
@@ -38,6 +39,19 @@ pub struct SourceDescription {
     pub connector: Connector,
     /// What the bytes mean.
     pub format: Format,
+    /// How fast it is read.
+    pub pace: Pace,
+}
+
+/// How fast a source is read. It may be changed while it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// It is not read at all.
+    #[serde(default)]
+    pub paused: bool,
+    /// The most records, good and bad, that are read in a second; `None` is as many as there are.
+    #[serde(default)]
+    pub rows_per_second_max: Option<NonZeroU32>,
 }
 
 /// Where the bytes of a source come from.

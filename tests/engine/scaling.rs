@@ -12,6 +12,8 @@ use super::alone::{alone, idle_share};
 use super::driver::Driver;
 use crate::oracle::batch::Names;
 
+#[path = "../../cli/src/commands/produce/commerce.rs"]
+mod commerce;
 #[path = "../../benches/commerce/generator.rs"]
 #[allow(dead_code, reason = "the benchmark uses more of it")]
 mod generator;
@@ -49,10 +51,10 @@ fn run(workers: usize, ticks: &[Arc<Delta>]) -> Duration {
 fn two_workers_are_faster_than_one() {
     alone("engine::scaling::two_workers_are_faster_than_one", || {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut generator = generator::Generator::new(42);
+        let mut generator = commerce::Generator::new(42);
         let ticks: Vec<Arc<Delta>> = (0..TICKS)
             .map(|_| {
-                let rows: RecordBatch = generator.batch(TICK_ROWS);
+                let rows: RecordBatch = generator::batch(&mut generator, TICK_ROWS);
                 Arc::new(Delta::insert(rows))
             })
             .collect();

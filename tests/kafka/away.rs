@@ -79,7 +79,14 @@ fn kafka_what_cannot_be_read_is_refused_when_it_is_created() {
             let options = ", 'no.such.property' 'x'";
             check_refused(&server, home, &source(&here, "refused", options), &["no.such.property"])?;
             let options = ", 'sasl.password' 'x'";
-            check_refused(&server, home, &source(&here, "refused", options), &["TLS and SASL are not supported"])?;
+            check_refused(&server, home, &source(&here, "refused", options), &["a secret is never stored"])?;
+            let options = ", 'sasl.mechanism' 'GSSAPI'";
+            check_refused(&server, home, &source(&here, "refused", options), &["mechanisms are PLAIN, SCRAM-SHA-256"])?;
+            if cfg!(not(feature = "kafka-tls")) {
+                let options = ", 'security.protocol' 'SSL'";
+                let said = ["property security.protocol", "not supported in this build", "--features kafka-tls"];
+                check_refused(&server, home, &source(&here, "refused", options), &said)?;
+            }
             let listed = server.cli_ok(["list", "-o", "csv"])?;
             ensure!(listed.lines().count() == 1, "something was created: {listed}");
             Ok(())
@@ -113,4 +120,27 @@ fn kafka_values_of_the_environment_are_read_and_not_kept() {
             Ok(())
         })
     });
+}
+
+#[test]
+fn kafka_brokers_that_do_not_answer_hold_up_nobody_else() {
+    run(|home| {
+        let server = Headwater::start(home, 1)?;
+        // Whoever listens there accepts connections and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let script =
+            format!("CREATE SOURCE s (id INT) FROM KAFKA (BROKERS '{}', TOPIC 't') FORMAT JSON;", silent.local_addr()?);
+        let path = home.file("silent.sql", script)?;
+        let mut waiting = server.command([std::ffi::OsStr::new("deploy"), path.as_os_str()])?;
+        let mut waiting = waiting.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn()?;
+        // The deployment has reached the server when the client of its source knocks.
+        let _held = silent.accept()?;
+        server.deploy(home, "view.sql", "CREATE MATERIALIZED VIEW one AS SELECT 1 AS n")?;
+        ensure!(server.query("SELECT n FROM one")?.cell("n")? == "1");
+        ensure!(waiting.try_wait()?.is_none(), "the brokers were given up before anybody else was served");
+        let refused = waiting.wait_with_output()?;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        ensure!(!refused.status.success() && said.contains("do not answer"), "{said}");
+        Ok(())
+    })
 }

@@ -91,3 +91,56 @@ fn kafka_files_of_every_form_are_produced_at_a_rate_or_refused() {
         })
     });
 }
+
+#[test]
+fn kafka_generated_records_are_the_same_in_topics_and_files() {
+    run(|home| {
+        with_broker(|broker| {
+            let address = broker.address();
+            let generate = |words: &str| -> Result<crate::harness::Outcome> {
+                let mut command = headwater()?;
+                command.current_dir(home.path()).args(["produce", "--generator"]).args(words.split_whitespace());
+                let made = outcome(&mut command)?;
+                ensure!(made.code == 0, "{made:?}");
+                Ok(made)
+            };
+            let sent = generate(&format!(
+                "commerce-bench --rows 5000 --seed 7 --brokers {address} --topic generated --partitions 3 --key customer_id"
+            ))?;
+            ensure!(sent.stderr.contains("sent 5000 records to generated in"), "{sent:?}");
+            generate("commerce-bench --rows 5000 --seed 7 --to made.ndjson")?;
+            generate("commerce-bench --rows 5000 --seed 7 --to made.csv.zst")?;
+            generate("commerce-bench --rows 5000 --seed 8 --to other.csv.gz")?;
+            let columns = "transaction_id BIGINT NOT NULL, order_id BIGINT NOT NULL, customer_id BIGINT NOT NULL,
+                amount DECIMAL(12,2) NOT NULL, event_time TIMESTAMPTZ NOT NULL";
+            let server = Headwater::start(home, 2)?;
+            let mut script = format!(
+                "CREATE SOURCE t ({columns}) FROM KAFKA (BROKERS '{address}', TOPIC 'generated')
+                   FORMAT JSON INCLUDE KEY, PARTITION, TIMESTAMP AS sent;"
+            );
+            for (name, file, format) in
+                [("j", "made.ndjson", "JSON"), ("c", "made.csv.zst", "CSV"), ("o", "other.csv.gz", "CSV")]
+            {
+                script += &format!("CREATE SOURCE {name} ({columns}) FROM FILE (PATH '{file}') FORMAT {format};");
+            }
+            server.deploy(home, "s.sql", &script)?;
+            let rows = |name: &str| {
+                server.query(&format!(
+                    "SELECT transaction_id, order_id, customer_id, amount, event_time FROM {name} ORDER BY transaction_id"
+                ))
+            };
+            let (topic, json, csv, other) = (rows("t")?, rows("j")?, rows("c")?, rows("o")?);
+            ensure!(topic.rows.len() == 5_000 && topic == json && json == csv, "topic and files differ");
+            ensure!(csv != other, "another seed makes the same rows");
+            let keyed = server.query(
+                "SELECT count(*) AS n FROM t WHERE key = CAST(customer_id AS TEXT) AND sent = date_trunc('millisecond', event_time)",
+            )?;
+            ensure!(keyed.cell("n")? == "5000", "{keyed:?}");
+            let spread = server.query(
+                "SELECT count(*) AS n FROM (SELECT key FROM t GROUP BY key HAVING count(DISTINCT \"partition\") > 1) s",
+            )?;
+            ensure!(spread.cell("n")? == "0", "a key is in two partitions");
+            Ok(())
+        })
+    });
+}

@@ -1,6 +1,9 @@
 //! Apache Kafka: one process that is broker and controller, its jars fetched once by Maven.
 //!
-//! All tests of a run share one broker, started when the first asks for it. Topics are named after their tests.
+//! All tests of a run share one broker, started when the first asks for it. Topics are named after their tests. It listens
+//! three times: without any protection, with TLS, and with TLS and a password (see [`tls`]).
+
+pub(crate) mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +20,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::{Service, cache, free_port};
+use self::tls::Tls;
+use super::{Folder, Service, cache, free_port};
 use crate::harness::{WAIT_MAX, outcome, wait_for};
 
 /// The broker's version.
@@ -52,8 +56,10 @@ pub(crate) fn with_broker<T>(test: impl FnOnce(&mut Broker) -> Result<T>) -> Res
 #[derive(Debug)]
 pub(crate) struct Broker {
     folder: PathBuf,
+    _kept: Folder,
     libs: PathBuf,
     port: u16,
+    tls: Tls,
     service: Option<Service>,
 }
 
@@ -61,15 +67,16 @@ impl Broker {
     /// Formats a folder. The broker does not run yet.
     fn create() -> Result<Broker> {
         let libs = jars()?;
-        // The keeper removes it.
-        let folder = tempfile::Builder::new().prefix("headwater-kafka-").tempdir()?.keep();
+        let kept = Folder::create("headwater-kafka-")?;
+        let folder = kept.path().to_owned();
         let (port, controller) = (free_port()?, free_port()?);
         let data = folder.join("data");
+        let tls = Tls::create(&folder)?;
         let properties = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},{}\n\
              controller.listener.names=CONTROLLER\n\
              log.dirs={}\n\
              offsets.topic.replication.factor=1\n\
@@ -82,14 +89,17 @@ impl Broker {
              log.retention.ms=-1\n\
              message.max.bytes=8388608\n\
              num.network.threads=2\n\
-             num.io.threads=2\n",
-            data.display()
+             num.io.threads=2\n{}",
+            tls.listeners(),
+            data.display(),
+            tls.properties(),
         );
         fs::write(folder.join("server.properties"), properties)?;
-        let broker = Broker { folder, libs, port, service: None };
+        let broker = Broker { folder, _kept: kept, libs, port, tls, service: None };
         let mut format = Command::new("java");
         format.args(broker.java(&["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]));
-        let formatted = outcome(format.arg(broker.folder.join("server.properties")).stdin(Stdio::null()))?;
+        format.arg(broker.folder.join("server.properties")).args(Tls::format_words()).stdin(Stdio::null());
+        let formatted = outcome(&mut format)?;
         ensure!(formatted.code == 0, "the broker's folder cannot be formatted: {formatted:?}");
         Ok(broker)
     }
@@ -104,6 +114,12 @@ impl Broker {
     /// Where clients find it.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What clients of its protected listeners need.
+    #[cfg(feature = "kafka-tls")]
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// Starts it unless it runs, and waits until it answers.
@@ -181,6 +197,13 @@ impl Broker {
         deleted.elements().iter().try_for_each(|partition| Ok(partition.error()?))
     }
 
+    /// A producer that waits a millisecond at most for more to send.
+    pub(crate) fn prompt_producer(&self) -> Result<Records> {
+        let mut config = self.client();
+        config.set("compression.codec", "none").set("linger.ms", "1").set("acks", "1");
+        Ok(Records(config.create()?))
+    }
+
     /// A producer with a compression codec.
     pub(crate) fn producer(&self, codec: &str) -> Result<Records> {
         let mut config = self.client();
@@ -237,6 +260,11 @@ impl Records {
     /// Sends a value to a partition.
     pub(crate) fn value(&self, topic: &str, partition: i32, value: &str) -> Result<()> {
         self.send(topic, &Record { partition, value: Some(value.as_bytes()), ..Record::default() })
+    }
+
+    /// Looks after what is on its way for that long.
+    pub(crate) fn wait(&self, time: Duration) {
+        self.0.poll(time);
     }
 
     /// Waits until everything has been sent.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use headwater_connectors::source::SourceDescription;
+use headwater_connectors::source::{Pace, SourceDescription};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, errors_schema};
 
 use crate::sql::{ObjectKind, PlannedView, Relation, RelationKind, Relations};
@@ -60,6 +60,13 @@ impl Object {
         }
     }
 
+    /// The same source at another pace; `None` if it is no source.
+    pub fn at_pace(&self, pace: Pace) -> Option<Object> {
+        let Definition::Source(description) = &self.definition else { return None };
+        let description = SourceDescription { pace, ..description.clone() };
+        Some(Object { definition: Definition::Source(description), ..self.clone() })
+    }
+
     /// The columns of one of its collections.
     pub fn columns(&self, part: Part) -> SchemaRef {
         match part {
@@ -102,6 +109,12 @@ impl Catalog {
         let object = self.objects.remove(&id)?;
         self.names.remove(&object.name);
         Some(object)
+    }
+
+    /// Puts an object in the place of the one with its id and name. Panics if there is none: the caller has looked.
+    pub fn replace(&mut self, object: Arc<Object>) {
+        let former = self.objects.insert(object.id, object);
+        assert!(former.is_some(), "only what is there is replaced");
     }
 
     /// The object with that exact name, or with that name in lower case, as an unquoted name in SQL is meant.

@@ -107,6 +107,8 @@ pub enum Action {
     Created,
     /// The object exists with the same definition; nothing changed.
     Unchanged,
+    /// The source is read at another pace.
+    Altered,
     /// The object was dropped.
     Dropped,
     /// The statement only returned rows.
@@ -133,6 +135,8 @@ pub enum ObjectState {
         /// What it waits for.
         reason: String,
     },
+    /// A source that is not read because somebody said so.
+    Paused,
     /// Caught up and kept fresh.
     Serving,
     /// It cannot go on.
@@ -169,6 +173,8 @@ pub struct ObjectInfo {
     pub updates: u64,
     /// Rows now in its errors relation.
     pub errors: u64,
+    /// The most rows that a source reads in a second, if it has a limit.
+    pub rows_per_second_max: Option<u32>,
 }
 
 /// The rows of a read at one time.

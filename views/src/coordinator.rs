@@ -9,6 +9,7 @@
 //! elsewhere and answers by itself (`reads`).
 
 mod answers;
+mod asking;
 mod dataflows;
 mod deploy;
 mod plan;
@@ -82,6 +83,8 @@ enum Event {
     Acknowledged(Acknowledged),
     /// A query of the deployment under way has been answered.
     Answered(Result<QueryAnswer, ControlError>),
+    /// The sources of a deployment have been asked for.
+    Asked(Deployment),
     /// It is time to look at states.
     Timer,
     /// The server stops.
@@ -112,6 +115,8 @@ pub struct Coordinator {
     deployment: Option<Deployment>,
     changes: VecDeque<Change>,
     answers: (mpsc::Sender<ReadAnswer>, mpsc::Receiver<ReadAnswer>),
+    /// Deployments whose sources have been asked for.
+    asked: (mpsc::UnboundedSender<Deployment>, mpsc::UnboundedReceiver<Deployment>),
     started_ms: u64,
     observed_at: Option<Instant>,
     /// The last durable time that the recovery found.
@@ -132,6 +137,7 @@ impl Coordinator {
             deployment: None,
             changes: VecDeque::new(),
             answers: mpsc::channel(1),
+            asked: mpsc::unbounded_channel(),
             started_ms: parts.clock.now_ms(),
             observed_at: None,
             recovered_bound: parts.ingest.bound(),
@@ -149,6 +155,7 @@ impl Coordinator {
                 _ = &mut stop => Event::Stop,
                 Some(acknowledged) = self.parts.acknowledged.recv() => Event::Acknowledged(acknowledged),
                 Some(answer) = self.answers.1.recv() => Event::Answered(answer),
+                Some(deployment) = self.asked.1.recv() => Event::Asked(deployment),
                 // Most ticks interest nobody here.
                 Ok(()) = self.frontiers.changed(), if !self.reads.is_empty() => Event::Frontiers,
                 request = requests.recv() => request.map_or(Event::Stop, Event::Request),
@@ -159,6 +166,7 @@ impl Coordinator {
                 Event::Frontiers => self.look_at_reads(),
                 Event::Acknowledged(acknowledged) => self.acknowledge(acknowledged),
                 Event::Answered(answer) => self.resume(answer),
+                Event::Asked(deployment) => self.begin(deployment),
                 Event::Timer => self.look(),
                 Event::Stop => return,
             }
@@ -173,7 +181,7 @@ impl Coordinator {
     fn answer(&mut self, request: Request) {
         // Whoever asked may have gone: then the answer is dropped with its place.
         match request {
-            Request::Deploy { scripts, validate_only, reply } => self.deploy(&scripts, validate_only, reply),
+            Request::Deploy { scripts, validate_only, reply } => self.deploy(scripts, validate_only, reply),
             Request::Drop { name, cascade, if_exists, reply } => {
                 self.change(Change::Drop { name, cascade, if_exists, reply });
             }

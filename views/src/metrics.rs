@@ -69,6 +69,10 @@ pub struct ObservedObject {
     pub behind: Option<u64>,
     /// A source that waits for something outside.
     pub waits: bool,
+    /// A source that is paused.
+    pub paused: bool,
+    /// The most rows that a source reads in a second, if it has a limit.
+    pub rows_per_second_max: Option<u32>,
 }
 
 /// The registry of everything that is scraped.
@@ -162,6 +166,10 @@ impl Objects {
         write_family(encoder, behind, gauge, gauges(|source| source.behind.map(count)))?;
         let waits = ("source_waiting", "1 if the source waits for something outside, such as its brokers", None);
         write_family(encoder, waits, gauge, gauges(|source| Some(flag(source.waits))))?;
+        let paused = ("source_paused", "1 if somebody paused the source", None);
+        write_family(encoder, paused, gauge, gauges(|source| Some(flag(source.paused))))?;
+        let limit = ("source_max_rows_per_second", "The most rows read in a second; 0 is no limit", None);
+        write_family(encoder, limit, gauge, gauges(|source| Some(f64::from(source.rows_per_second_max.unwrap_or(0)))))?;
         let failed = ("source_failed", "1 if the source cannot be read", None);
         write_family(encoder, failed, gauge, gauges(|source| Some(flag(source.failed))))
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use headwater_proto::client::Client;
 use headwater_proto::v1::{
-    DeployRequest, Encoding, Object, ObjectPhase, Script, StatementAction, StatementOutcome, WatchDeploymentRequest,
+    DeployRequest, Encoding, Object, ObjectKind, ObjectPhase, Script, StatementAction, StatementOutcome,
+    WatchDeploymentRequest,
 };
 use tokio::time::timeout;
 
@@ -78,13 +79,17 @@ fn standing(outcomes: &[StatementOutcome]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for outcome in outcomes {
         match outcome.action() {
-            StatementAction::Created | StatementAction::Unchanged if !names.contains(&outcome.name) => {
+            // Of what does not exist and need not, nothing is left but the name.
+            StatementAction::Created | StatementAction::Unchanged
+                if outcome.kind() != ObjectKind::Unspecified && !names.contains(&outcome.name) =>
+            {
                 names.push(outcome.name.clone());
             }
             StatementAction::Dropped => names.retain(|name| *name != outcome.name),
             StatementAction::Created
             | StatementAction::Unchanged
             | StatementAction::Answered
+            | StatementAction::Altered
             | StatementAction::Unspecified => {}
         }
     }
@@ -92,7 +97,7 @@ fn standing(outcomes: &[StatementOutcome]) -> Vec<String> {
 }
 
 /// What became of the statements; then the rows of those that returned rows.
-fn print(outcomes: Vec<StatementOutcome>, format: OutputFormat, dry_run: bool) -> anyhow::Result<()> {
+pub(super) fn print(outcomes: Vec<StatementOutcome>, format: OutputFormat, dry_run: bool) -> anyhow::Result<()> {
     let (answers, done): (Vec<_>, Vec<_>) =
         outcomes.into_iter().partition(|outcome| outcome.action() == StatementAction::Answered);
     // A script that only asks prints only answers.
@@ -135,6 +140,8 @@ fn action(action: StatementAction, dry_run: bool) -> &'static str {
         (StatementAction::Created, true) => "would create",
         (StatementAction::Dropped, false) => "dropped",
         (StatementAction::Dropped, true) => "would drop",
+        (StatementAction::Altered, false) => "altered",
+        (StatementAction::Altered, true) => "would alter",
         (StatementAction::Unchanged, _) => "unchanged",
         (StatementAction::Answered, _) => "answered",
         (StatementAction::Unspecified, _) => "unknown",
@@ -190,7 +197,8 @@ mod tests {
     use super::*;
 
     fn outcome(name: &str, action: StatementAction) -> StatementOutcome {
-        StatementOutcome { name: name.to_owned(), action: action.into(), ..StatementOutcome::default() }
+        let kind = ObjectKind::View.into();
+        StatementOutcome { name: name.to_owned(), kind, action: action.into(), ..StatementOutcome::default() }
     }
 
     #[test]
@@ -201,6 +209,7 @@ mod tests {
             outcome("a", StatementAction::Dropped),
             outcome("", StatementAction::Answered),
             outcome("b", StatementAction::Unchanged),
+            StatementOutcome { kind: 0, ..outcome("never there", StatementAction::Unchanged) },
         ];
         assert_eq!(standing(&outcomes), ["b"]);
     }

@@ -84,10 +84,11 @@ pub(super) fn json(object: &Object) -> String {
     let columns: Vec<String> = columns(object).into_iter().map(column).collect();
     let reads: Vec<String> = object.reads.iter().map(|name| text(name)).collect();
     let ratio = object.ratio.map_or_else(|| "null".to_owned(), |ratio| ratio.to_string());
+    let limit = object.max_rows_per_second.map_or_else(|| "null".to_owned(), |limit| limit.to_string());
     let reason = if object.reason.is_empty() { "null".to_owned() } else { text(&object.reason) };
     format!(
         "{{\"id\":{},\"name\":{},\"kind\":{},\"state\":{},\"ratio\":{ratio},\"reason\":{reason},\"since\":{},\
-         \"upper\":{},\"updates\":{},\"errors\":{},\"reads\":[{}],\"columns\":[{}],\"sql\":{}}}",
+         \"upper\":{},\"updates\":{},\"errors\":{},\"max_rows_per_second\":{limit},\"reads\":[{}],\"columns\":[{}],\"sql\":{}}}",
         object.id,
         text(&object.name),
         text(objects::kind(object.kind())),

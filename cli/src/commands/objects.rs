@@ -26,15 +26,17 @@ pub(super) fn phase(phase: ObjectPhase) -> &'static str {
         ObjectPhase::Serving => "serving",
         ObjectPhase::Failed => "failed",
         ObjectPhase::Stopping => "stopping",
+        ObjectPhase::Paused => "paused",
     }
 }
 
 /// Where an object is in its life, with how far or why.
 pub(super) fn state(object: &Object) -> String {
     let word = phase(object.phase());
+    let limit = object.max_rows_per_second.map_or_else(String::new, |limit| format!(", at most {limit} rows/s"));
     match object.ratio {
-        Some(ratio) => format!("{word} {:.0} %", (ratio * 100.0).clamp(0.0, 100.0).floor()),
-        None if object.reason.is_empty() => word.to_owned(),
+        Some(ratio) => format!("{word} {:.0} %{limit}", (ratio * 100.0).clamp(0.0, 100.0).floor()),
+        None if object.reason.is_empty() => format!("{word}{limit}"),
         None => format!("{word}: {}", object.reason),
     }
 }
@@ -104,6 +106,8 @@ mod tests {
             ..Object::default()
         };
         assert_eq!(state(&object(ObjectPhase::Serving, None, "")), "serving");
+        let limited = Object { max_rows_per_second: Some(500), ..object(ObjectPhase::Paused, None, "") };
+        assert_eq!(state(&limited), "paused, at most 500 rows/s");
         assert_eq!(state(&object(ObjectPhase::Hydrating, Some(0.429), "")), "hydrating 42 %");
         assert_eq!(state(&object(ObjectPhase::CatchingUp, None, "")), "catching up");
         assert_eq!(state(&object(ObjectPhase::Failed, None, "no such file")), "failed: no such file");

@@ -1,13 +1,18 @@
-//! `headwater produce`: sends the records of a file to topics, keyed, at a rate, in the order of the file.
+//! `headwater produce`: sends the records of a file, or generated ones, to topics: keyed, at a rate, in order. Generated ones
+//! may also go to a file.
 //!
 //! What is sent where is decided by the file and the flags alone: a record with a key goes where the key's hash says (the
 //! hash of Kafka's own clients), one without to the partitions in turn. The producer is idempotent, so what the brokers
 //! acknowledge is there once and in order, whatever is sent again.
 
+mod commerce;
+pub(crate) mod generated;
 pub(crate) mod records;
+mod target;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +28,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
-use self::records::{Record, Records};
+use self::generated::{Generated, Text};
+use self::records::{InputForm, Record, Records};
+use self::target::Target;
 use crate::args::ProduceArgs;
 use crate::output::failure::Failure;
 
@@ -59,33 +66,105 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Sends the file.
+/// Where records come from.
+enum Origin {
+    File(Records),
+    Generator(Generated),
+}
+
+impl Origin {
+    fn open(args: &ProduceArgs, bar: &ProgressBar) -> anyhow::Result<Origin> {
+        let Some(name) = args.generator else {
+            let file = args.file.as_ref().context("there is neither a file nor a generator")?;
+            return Records::open(file, args.form, args.key.clone(), bar).map(Origin::File);
+        };
+        let text = match (args.form, &args.to) {
+            (InputForm::Csv, _) => Text::Csv,
+            (InputForm::Ndjson, _) | (InputForm::Auto, None) => Text::Json,
+            (InputForm::Auto, Some(path)) => target::text_of(path),
+            (InputForm::Events, _) => anyhow::bail!("generated records are no events: leave out --form events"),
+        };
+        let generated = Generated::new(name, args.rows, args.seed, text, args.key.as_deref())?;
+        bar.set_length(generated.len());
+        Ok(Origin::Generator(generated))
+    }
+
+    fn next(&mut self) -> anyhow::Result<Option<Record>> {
+        match self {
+            Origin::File(records) => records.next(),
+            Origin::Generator(generated) => generated.next(),
+        }
+    }
+
+    /// Shows how far it is; a file counts its bytes itself.
+    fn show(&self, bar: &ProgressBar, records: u64) {
+        bar.set_message(format!("{records} records"));
+        if let Origin::Generator(_) = self {
+            bar.set_position(records);
+        }
+    }
+}
+
+/// Records between two looks at how it goes.
+const LOOK_EVERY: u64 = 4_096;
+
+/// Sends the records, or writes them.
 pub(crate) fn run(args: &ProduceArgs) -> anyhow::Result<ExitCode> {
     let bar = bar();
-    let mut records = Records::open(&args.file, args.form, args.key.clone(), &bar)?;
+    let mut origin = Origin::open(args, &bar)?;
+    let begun = Instant::now();
+    let (records, to) = match &args.to {
+        Some(path) => (write_all(&mut origin, path, &bar)?, path.display().to_string()),
+        None => send_all(args, &mut origin, &bar)?,
+    };
+    bar.finish_and_clear();
+    let seconds = begun.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate is shown in whole records")]
+    let rate = records as f64 / seconds.max(0.001);
+    // If the standard error is gone, the exit code still tells.
+    let _ = writeln!(stderr(), "sent {records} records to {to} in {seconds:.1} s, {rate:.0}/s");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends everything; returns how many records, and to which topics.
+fn send_all(args: &ProduceArgs, origin: &mut Origin, bar: &ProgressBar) -> anyhow::Result<(u64, String)> {
     let mut sender = Sender::new(args)?;
     let begun = Instant::now();
     let mut sent = 0_u64;
-    while let Some(record) = records.next()? {
+    while let Some(record) = origin.next()? {
         if let Some(rate) = args.rate {
             sender.pace(begun, sent, rate);
         }
         sender.send(record)?;
         sent += 1;
-        if sent.is_multiple_of(4_096) {
-            bar.set_message(format!("{sent} records"));
+        if sent.is_multiple_of(LOOK_EVERY) {
+            origin.show(bar, sent);
             sender.check()?;
         }
     }
     sender.finish()?;
-    bar.finish_and_clear();
-    let seconds = begun.elapsed().as_secs_f64();
     let topics: Vec<&str> = sender.partitions.keys().map(String::as_str).collect();
-    #[expect(clippy::cast_precision_loss, reason = "a rate is shown in whole records")]
-    let rate = sent as f64 / seconds.max(0.001);
-    // If the standard error is gone, the exit code still tells.
-    let _ = writeln!(stderr(), "sent {sent} records to {} in {seconds:.1} s, {rate:.0}/s", topics.join(", "));
-    Ok(ExitCode::SUCCESS)
+    Ok((sent, topics.join(", ")))
+}
+
+/// Writes everything to a file; returns how many records.
+fn write_all(origin: &mut Origin, path: &Path, bar: &ProgressBar) -> anyhow::Result<u64> {
+    let mut target = Target::create(path)?;
+    if let Origin::Generator(generated) = origin
+        && let Some(header) = generated.file_header()
+    {
+        target.line(header.as_bytes())?;
+    }
+    let mut written = 0_u64;
+    while let Some(record) = origin.next()? {
+        target.line(&record.value)?;
+        written += 1;
+        if written.is_multiple_of(LOOK_EVERY) {
+            origin.show(bar, written);
+        }
+    }
+    target.finish()?;
+    Ok(written)
 }
 
 fn bar() -> ProgressBar {
@@ -97,6 +176,7 @@ fn bar() -> ProgressBar {
 
 struct Sender<'a> {
     args: &'a ProduceArgs,
+    brokers: &'a str,
     config: ClientConfig,
     producer: BaseProducer<Deliveries>,
     /// How many partitions each topic has, and to which the next record without a key goes.
@@ -105,8 +185,9 @@ struct Sender<'a> {
 
 impl<'a> Sender<'a> {
     fn new(args: &'a ProduceArgs) -> anyhow::Result<Sender<'a>> {
+        let brokers = args.brokers.as_deref().context("there are no brokers to send to: give --brokers")?;
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &args.brokers).set("client.id", "headwater-produce");
+        config.set("bootstrap.servers", brokers).set("client.id", "headwater-produce");
         config.set("compression.codec", args.compression.name()).set("linger.ms", "5");
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
         config.set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
@@ -122,7 +203,7 @@ impl<'a> Sender<'a> {
             KafkaError::ClientConfig(_, reason, name, _) => anyhow::anyhow!("property {name}: {reason}"),
             other => other.into(),
         })?;
-        Ok(Sender { args, config, producer, partitions: BTreeMap::new() })
+        Ok(Sender { args, brokers, config, producer, partitions: BTreeMap::new() })
     }
 
     /// Finds out how many partitions a topic has; creates it if that is asked for.
@@ -149,7 +230,7 @@ impl<'a> Sender<'a> {
     /// The partitions of a topic; 0 if it does not exist.
     fn count(&self, topic: &str) -> anyhow::Result<i32> {
         let seen = self.producer.client().fetch_metadata(Some(topic), ANSWER_MAX).map_err(|error| {
-            let message = format!("the brokers at {} do not answer: {error}", self.args.brokers);
+            let message = format!("the brokers at {} do not answer: {error}", self.brokers);
             Failure::with_hint(message, "are the addresses right, and do the brokers run?")
         })?;
         let found = seen.topics().iter().find(|found| found.name() == topic);

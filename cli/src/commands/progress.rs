@@ -124,7 +124,7 @@ impl Lines {
 }
 
 fn done(object: &Object) -> bool {
-    matches!(object.phase(), ObjectPhase::Serving | ObjectPhase::Failed)
+    matches!(object.phase(), ObjectPhase::Serving | ObjectPhase::Failed | ObjectPhase::Paused)
 }
 
 #[cfg(test)]

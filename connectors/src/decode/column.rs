@@ -17,6 +17,8 @@ use super::value::{BadValue, parse_boolean, parse_decimal, parse_double, parse_i
 use super::{json, time};
 use crate::source::SourceError;
 
+pub(super) mod usual;
+
 /// One column under construction.
 ///
 /// An append that fails may leave the column, or one nested in it, a value longer: the caller cuts all columns back to
@@ -26,6 +28,10 @@ pub(super) struct Column {
     field: FieldRef,
     /// The name in error rows; nested ones with dots.
     path: String,
+    /// The key as JSON usually has it, `"name":`; empty if the name cannot stand there as it is.
+    key: Box<[u8]>,
+    /// Tells names apart at a glance.
+    glance: u64,
     validity: NullBufferBuilder,
     values: Values,
 }
@@ -93,7 +99,11 @@ impl Column {
         let Some(values) = Values::new(field.data_type(), &path)? else {
             return Err(SourceError::Type { column: path, data_type: field.data_type().to_string() });
         };
-        Ok(Column { field: Arc::clone(field), path, validity: NullBufferBuilder::new(0), values })
+        let plain = |name: &&String| !name.contains(|c: char| c == '"' || c == '\\' || c.is_ascii_control());
+        let key = Some(field.name()).filter(plain).map_or_else(String::new, |name| format!("\"{name}\":"));
+        let key = key.into_bytes().into_boxed_slice();
+        let glance = usual::glance(field.name().as_bytes());
+        Ok(Column { field: Arc::clone(field), path, key, glance, validity: NullBufferBuilder::new(0), values })
     }
 
     /// The declared name.
@@ -233,7 +243,9 @@ impl Column {
         }
     }
 
-    fn len(&self) -> usize {
+    /// How many values there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
         self.validity.len()
     }
 

@@ -280,9 +280,13 @@ impl CsvDecoder {
         ));
         let line = scan::find(window, 0, b'\n').map_or(window.len(), |at| at + 1);
         if line < extent.bytes {
-            let second = self.scanner.scan(&window[line..], whole);
-            if matches!(second, Scanned::Record(_)) && self.scanner.fields.len() == self.width {
-                return Step::Bad(Extent { bytes: line, lines: 1 }, bad);
+            match self.scanner.scan(&window[line..], whole) {
+                Scanned::Record(_) if self.scanner.fields.len() == self.width => {
+                    return Step::Bad(Extent { bytes: line, lines: 1 }, bad);
+                }
+                // What is behind it decides, and must decide the same however the bytes arrive.
+                Scanned::Open { .. } if !whole && window.len() < RECORD_BYTES_MAX => return Step::Incomplete,
+                Scanned::Record(_) | Scanned::Blank(_) | Scanned::Open { .. } | Scanned::Misquoted(_) => {}
             }
         }
         Step::Bad(extent, bad)

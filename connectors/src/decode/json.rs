@@ -3,9 +3,10 @@
 //! Keys are matched to columns exactly, or else without regard to case, so that a column whose SQL name was folded finds
 //! its key. Of a key given twice the last one counts. Unknown keys are checked for syntax and otherwise ignored.
 //!
-//! Two parsers find the values: [`usual`] is fast and takes what writers usually write; whatever it does not take goes to
-//! serde_json, which alone says what is wrong.
+//! There are two parsers: [`usual`] is fast and takes what writers usually write, values included; whatever it does not take
+//! goes to serde_json, which finds the texts of the values, and alone says what is wrong.
 
+pub(super) mod lex;
 mod usual;
 
 use std::borrow::Cow;
@@ -39,13 +40,24 @@ pub(super) fn step(input: &[u8], whole: bool, columns: &mut Columns) -> Step {
 }
 
 /// Appends one value to each of `columns` from the text of a JSON object.
+///
+/// # Errors
+/// The text is none, or a value does not fit. The columns may then be a value longer, each of them.
+#[inline]
 pub(super) fn push_object(text: &str, columns: &mut [Column]) -> Result<(), BadRecord> {
+    let len = columns.first().map_or(0, Column::len);
+    if usual::push_object(text, columns).is_some() {
+        return Ok(());
+    }
+    columns.iter_mut().for_each(|column| column.truncate(len));
+    push_general(text, columns)
+}
+
+/// The same for any object.
+pub(super) fn push_general(text: &str, columns: &mut [Column]) -> Result<(), BadRecord> {
     let mut values = Values::new();
     values.resize(columns.len(), None);
-    if usual::scan_object(text, columns, &mut values).is_none() {
-        values.fill(None);
-        find_values(text, columns, &mut values).map_err(|error| BadRecord::whole(reason(&error)))?;
-    }
+    find_values(text, columns, &mut values).map_err(|error| BadRecord::whole(reason(&error)))?;
     for (column, value) in columns.iter_mut().zip(&values) {
         match value {
             Some(value) => column.push_json(value.text)?,

@@ -8,6 +8,7 @@ use headwater_dataflow::port::{PortFeed, PushError, Tick};
 use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 
 use super::status::{SourceState, SourceStatus};
+use super::throttle::Throttle;
 use crate::log::bind::Reached;
 use crate::log::object::{Counts, ObjectLog};
 use crate::log::{LogPart, LogTick};
@@ -32,6 +33,8 @@ pub(crate) struct SourceEntry {
     pub(crate) state: SourceState,
     /// What its reader has read.
     pub(crate) progress: Arc<Mutex<SourceProgress>>,
+    /// What its reader may read.
+    pub(crate) throttle: Arc<Throttle>,
 }
 
 impl SourceEntry {
@@ -45,6 +48,7 @@ impl SourceEntry {
             bytes_total: progress.bytes_total,
             records_behind: progress.records_behind,
             waits_for: progress.waits_for,
+            pace: self.throttle.pace(),
             state: self.state.clone(),
             last_tick: self.last_tick,
         }

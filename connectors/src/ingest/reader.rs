@@ -7,6 +7,7 @@ use headwater_dataflow::repr::ObjectId;
 
 use super::inbox::{Inbox, Item};
 use super::status::SourceState;
+use super::throttle::Throttle;
 use crate::log::bind::Reached;
 use crate::source::{PollState, Polled, Source, SourceDescription, SourceProgress};
 
@@ -19,12 +20,18 @@ pub(crate) fn read_source(
     reached: Reached,
     inbox: &Inbox,
     progress: &Mutex<SourceProgress>,
+    throttle: &Throttle,
 ) {
     let object = description.object;
     let (skip_rows, skip_errors) = (reached.rows_ahead, reached.errors_ahead);
     let mut reader = Reader { skip_rows, skip_errors, reached, offered: None, divisible: source.repeats() };
     while inbox.is_open(object) {
-        let polled = source.poll(inbox.rows_max());
+        let allowed = throttle.allowed(inbox.rows_max());
+        if allowed == 0 {
+            throttle.rest();
+            continue;
+        }
+        let polled = source.poll(allowed);
         *progress.lock().expect("no thread panics while it holds a source's progress") = source.progress();
         let polled = match polled {
             Ok(polled) if conforms(&polled, description) => polled,
@@ -34,6 +41,7 @@ pub(crate) fn read_source(
             }
             Err(error) => return reader.fail(object, inbox, with_causes(&error)),
         };
+        throttle.took(polled.rows.num_rows() + polled.errors.num_rows());
         let ended = polled.state == PollState::Ended;
         if ended && !reader.reaches(&polled) {
             return reader.fail(object, inbox, "the source holds less than what was already read from it".into());

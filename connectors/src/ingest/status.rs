@@ -2,6 +2,8 @@
 
 use headwater_dataflow::repr::Timestamp;
 
+use crate::source::Pace;
+
 /// How far a source has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceState {
@@ -30,6 +32,8 @@ pub struct SourceStatus {
     pub records_behind: Option<u64>,
     /// What the source waits for, if something outside is away.
     pub waits_for: Option<String>,
+    /// How fast it is read.
+    pub pace: Pace,
     /// How far it has come. When this says `CaughtUp` or `Ended`, a view that is complete at `last_tick` has all of it.
     pub state: SourceState,
     /// The tick that holds the newest row or error; 0 if there is none.

@@ -33,6 +33,7 @@ fn describe(object: u64) -> SourceDescription {
         schema: schema(),
         connector: Connector::File(options),
         format: Format::Csv { delimiter: b',' },
+        pace: Pace::default(),
     }
 }
 

@@ -130,6 +130,16 @@ pub enum SourceError {
         /// What the client says.
         reason: String,
     },
+    /// The brokers refuse the client, or the client does not trust them.
+    #[error(
+        "the brokers at {brokers} cannot be talked to: {reason}; are the user, the password and the certificates right?"
+    )]
+    Rejected {
+        /// The addresses as declared.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+    },
     /// A topic that cannot be read, or not any more.
     #[error("topic {topic} {reason}")]
     Topic {

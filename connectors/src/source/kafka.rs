@@ -12,6 +12,7 @@
 //! Brokers that are away are waited for. What cannot be mended by waiting ends the source with the reason: the topic is
 //! gone or another one than before, or has lost records that were not read.
 
+mod native;
 mod notices;
 mod position;
 mod settings;
@@ -19,14 +20,14 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_dataflow::repr::{ErrorRow, ErrorRows};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use self::native::{Batches, Logs, Message};
 use self::notices::Notices;
 use self::position::TopicPosition;
 pub(super) use self::settings::refused_property;
@@ -38,15 +39,22 @@ use crate::decode::{Columns, MessageDecoder, MessageView, payload};
 const WAIT: Duration = Duration::from_millis(50);
 /// How long the brokers may take to answer when a source is created.
 const CHECK_MAX: Duration = Duration::from_secs(5);
+/// How long they may take for one question meanwhile.
+const CHECK_STEP: Duration = Duration::from_secs(1);
+/// How long a client that does not read may say what it has to say.
+const HEAR: Duration = Duration::from_millis(2);
 /// How many bytes of records one poll takes at most, give or take a record.
 const POLL_BYTES_MAX: u64 = 8 << 20;
+/// The most messages of one batch. With what the client queues at most, that bounds the bytes of a batch too.
+const BATCH_MAX: usize = 1_000;
 /// A poll is not divided between ticks, so it takes this part of a tick at most.
 const POLLS_PER_TICK: usize = 4;
 
 /// A source that reads a topic.
 pub(super) struct KafkaSource {
     topic: String,
-    consumer: Arc<BaseConsumer<Notices>>,
+    batches: Batches,
+    logs: Arc<Logs>,
     watch: Watch,
     /// The number of the last look that was admitted.
     looked: u64,
@@ -96,7 +104,7 @@ pub(super) fn check(description: &SourceDescription, options: &KafkaOptions) -> 
     decoder(description, options)?;
     let consumer = consumer(description, options, None)?;
     let topic = &options.topic;
-    match look(&consumer, topic, Some(options.start), CHECK_MAX) {
+    match look_patiently(&consumer, options) {
         Ok(look) => look.starts.iter().try_for_each(|(partition, start)| match look.marks[partition] {
             (low, high) if (low..=high).contains(start) => Ok(()),
             (low, high) => {
@@ -105,9 +113,23 @@ pub(super) fn check(description: &SourceDescription, options: &KafkaOptions) -> 
             }
         }),
         Err(Unseen::Away(reason)) => Err(SourceError::Brokers { brokers: options.brokers.clone(), reason }),
+        Err(Unseen::Rejected(reason)) => Err(SourceError::Rejected { brokers: options.brokers.clone(), reason }),
         Err(Unseen::Missing) => {
             let reason = format!("does not exist at {}: create it, or mend its name", options.brokers);
             Err(SourceError::Topic { topic: topic.clone(), reason })
+        }
+    }
+}
+
+/// Looks at the topic until the brokers answer, reject the client, or have had long enough.
+fn look_patiently(consumer: &BaseConsumer<Notices>, options: &KafkaOptions) -> Result<Look, Unseen> {
+    let deadline = Instant::now() + CHECK_MAX;
+    loop {
+        // Nothing is read, so there are no messages that this could take.
+        let hear = || while consumer.poll(HEAR).is_some() {};
+        let seen = look(consumer, &options.topic, Some(options.start), CHECK_STEP, &hear);
+        if !matches!(seen, Err(Unseen::Away(_))) || Instant::now() >= deadline {
+            return seen;
         }
     }
 }
@@ -125,11 +147,13 @@ impl KafkaSource {
         let columns = Columns::new(&description.schema)?;
         let decoder = decoder(description, options)?;
         let consumer = Arc::new(consumer(description, options, position.topic.clone())?);
+        let logs = Arc::new(Logs::new(&consumer)?);
         let start = (!begun).then_some(options.start);
         Ok(KafkaSource {
             topic: options.topic.clone(),
-            watch: Watch::spawn(Arc::clone(&consumer), options.topic.clone(), start)?,
-            consumer,
+            watch: Watch::spawn(Arc::clone(&consumer), Arc::clone(&logs), options.topic.clone(), start)?,
+            batches: Batches::new(consumer)?,
+            logs,
             looked: 0,
             begun,
             position,
@@ -200,7 +224,7 @@ impl KafkaSource {
             partitions.add_partition_offset(&self.topic, *partition, Offset::Offset(*next)).map_err(failed)?;
         }
         tracing::debug!(topic = self.topic, partitions = partitions.count(), "reading a topic");
-        self.consumer.assign(&partitions).map_err(failed)
+        self.batches.consumer().assign(&partitions).map_err(failed)
     }
 
     /// Reads until the batch is full or nothing more is at hand.
@@ -216,25 +240,35 @@ impl KafkaSource {
             self.watch.wait(WAIT);
             return Ok(PollState::More);
         }
-        let consumer = Arc::clone(&self.consumer);
         let (rows_max, bytes_max) = ((rows_max / POLLS_PER_TICK).max(1), self.bytes + POLL_BYTES_MAX);
-        let mut wait = WAIT;
-        while self.columns.rows() < rows_max && self.errors.len() < rows_max && self.bytes < bytes_max {
-            let polled = consumer.poll(wait);
-            // Noticed by the poll, or before: what comes from here on is of another topic.
-            if consumer.context().recreated() {
-                return Err(self.broken(format!("was deleted and created again: it is another topic now; {MEND}")));
+        // A batch is waited for until it is full, so the first is one message.
+        let (mut most, mut wait) = (1, WAIT);
+        while most > 0 && self.bytes < bytes_max {
+            if self.take_batch(most, wait)? < most {
+                return Ok(self.at_end());
             }
-            match polled {
-                Some(Ok(message)) => {
-                    self.take(&message);
-                    wait = Duration::ZERO;
-                }
-                Some(Err(error)) => self.handle(&error)?,
-                None => return Ok(self.at_end()),
-            }
+            let taken = self.columns.rows().max(self.errors.len());
+            (most, wait) = (rows_max.saturating_sub(taken).min(BATCH_MAX), Duration::ZERO);
         }
         Ok(PollState::More)
+    }
+
+    /// Takes at most `most` messages and returns how many there were.
+    fn take_batch(&mut self, most: usize, wait: Duration) -> Result<usize, SourceError> {
+        let messages = self.batches.take(most, wait);
+        let taken = messages.len();
+        // The client says so before it fetches on: then the batch may be of another topic.
+        self.logs.serve();
+        if self.batches.consumer().context().recreated() {
+            return Err(self.broken(format!("was deleted and created again: it is another topic now; {MEND}")));
+        }
+        for message in &messages {
+            match message.error() {
+                None => self.take(message),
+                Some(error) => self.handle(error, message.partition())?,
+            }
+        }
+        Ok(taken)
     }
 
     /// Nothing is at hand: whether that is all there was.
@@ -244,7 +278,7 @@ impl KafkaSource {
 
     /// Takes one record.
     #[inline]
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
+    fn take(&mut self, message: &Message) {
         let (partition, offset) = (message.partition(), message.offset());
         let Some(next) = self.position.next.get_mut(&partition) else { return };
         if offset < *next {
@@ -254,16 +288,17 @@ impl KafkaSource {
         if !self.targets.is_empty() && self.targets.get(&partition).is_some_and(|target| *target <= offset + 1) {
             self.targets.remove(&partition);
         }
+        let bytes = |part: &[u8]| u64::try_from(part.len()).expect("a length fits");
         let view = MessageView {
             value: message.payload(),
             key: message.key(),
             partition,
             offset,
-            timestamp_ms: message.timestamp().to_millis(),
+            timestamp_ms: message.timestamp_ms(),
             headers: if self.decoder.wants_headers() { headers(message) } else { None },
         };
         self.records += 1;
-        self.bytes += u64::try_from(message.payload_len() + message.key_len()).unwrap_or(u64::MAX);
+        self.bytes += view.value.map_or(0, bytes) + view.key.map_or(0, bytes);
         if let Err(bad) = self.decoder.decode(&view, &mut self.columns) {
             self.errors.push(&ErrorRow {
                 position: format!("{}/{partition}/{offset}", self.topic),
@@ -275,25 +310,25 @@ impl KafkaSource {
     }
 
     /// What the client reports instead of a record.
-    fn handle(&mut self, error: &KafkaError) -> Result<(), SourceError> {
+    fn handle(&mut self, error: RDKafkaErrorCode, partition: i32) -> Result<(), SourceError> {
         match error {
             // A partition whose end is deleted or holds no records, such as marks of transactions, has caught up too.
-            KafkaError::PartitionEOF(partition) => {
-                self.targets.remove(partition);
+            RDKafkaErrorCode::PartitionEOF => {
+                self.targets.remove(&partition);
                 Ok(())
             }
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 for (partition, next) in &self.position.next {
                     // A broker that does not answer this leaves the general reason.
-                    let marks = self.consumer.fetch_watermarks(&self.topic, *partition, CHECK_MAX);
+                    let marks = self.batches.consumer().fetch_watermarks(&self.topic, *partition, CHECK_MAX);
                     marks.map_or(Ok(()), |marks| self.check_marks(*partition, *next, marks))?;
                 }
                 Err(self.broken(format!("has lost records that were not read; {MEND}")))
             }
-            KafkaError::MessageConsumption(
-                code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed),
-            ) => Err(self.broken(format!("cannot be read: {code}; let the server's user read it"))),
-            KafkaError::MessageConsumptionFatal(code) => Err(SourceError::Client { reason: code.to_string() }),
+            code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                Err(self.broken(format!("cannot be read: {code}; let the server's user read it")))
+            }
+            code @ RDKafkaErrorCode::Fatal => Err(SourceError::Client { reason: code.to_string() }),
             // Brokers that are away, and topics that are gone, are told by the watch; the client tries again by itself.
             other => {
                 tracing::debug!(topic = self.topic, error = %other, "the Kafka client reports an error");
@@ -311,12 +346,11 @@ impl KafkaSource {
 const MEND: &str = "what was read stays readable; drop the source and create it again to read what there is now";
 
 /// The headers as the text of a JSON object.
-fn headers(message: &BorrowedMessage<'_>) -> Option<String> {
-    let headers = message.headers()?;
+fn headers(message: &Message) -> Option<String> {
     let mut object = serde_json::Map::new();
-    for header in headers.iter() {
-        let value = header.value.map_or(serde_json::Value::Null, |value| String::from_utf8_lossy(value).into());
-        object.insert(header.key.to_owned(), value);
+    for (name, value) in message.headers()? {
+        let value = value.map_or(serde_json::Value::Null, |value| String::from_utf8_lossy(value).into());
+        object.insert(name, value);
     }
     Some(serde_json::Value::Object(object).to_string())
 }
@@ -337,7 +371,7 @@ impl Source for KafkaSource {
             }
         };
         if self.begun && self.position.topic.is_none() {
-            self.position.topic = self.consumer.context().identity();
+            self.position.topic = self.batches.consumer().context().identity();
         }
         let position = if self.begun { position::write(&self.position) } else { SourcePosition::default() };
         Ok(Polled { rows: self.columns.finish(), errors: self.errors.finish(), position, state })

@@ -1,4 +1,4 @@
-//! The durable catalog: every statement that created an object and every drop, in order, in one append-only file.
+//! The durable catalog: every statement that created an object, every change of a source's pace and every drop, in order, in one append-only file.
 //!
 //! ```text
 //! data_dir/catalog/entries
@@ -16,6 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use headwater_connectors::source::Pace;
 use headwater_dataflow::repr::ObjectId;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,13 @@ pub enum Change {
         kind: ObjectKind,
         /// The exact text of the statement.
         sql: String,
+    },
+    /// A source is read at another pace.
+    Alter {
+        /// Its id.
+        id: ObjectId,
+        /// The pace from now on.
+        pace: Pace,
     },
     /// An object went.
     Drop {
@@ -286,6 +294,8 @@ fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn sample() -> Vec<Change> {
@@ -302,6 +312,7 @@ mod tests {
                 kind: ObjectKind::MaterializedView,
                 sql: "CREATE MATERIALIZED VIEW total AS SELECT sum(a) FROM lines".to_owned(),
             },
+            Change::Alter { id: ObjectId(1), pace: Pace { paused: true, rows_per_second_max: NonZeroU32::new(9) } },
             Change::Drop { id: ObjectId(2) },
         ]
     }
@@ -344,11 +355,11 @@ mod tests {
     #[test]
     fn zeros_after_any_byte_of_the_last_entry_are_cut() {
         let (dir, path, bytes, ends) = written();
-        for from in ends[2]..bytes.len() {
+        for from in ends[3]..bytes.len() {
             let mut torn = bytes.clone();
             torn[from..].fill(0);
             fs::write(&path, &torn).unwrap();
-            assert_eq!(Store::open(dir.path()).unwrap().1, sample()[..2], "zeros from {from}");
+            assert_eq!(Store::open(dir.path()).unwrap().1, sample()[..3], "zeros from {from}");
         }
     }
 

@@ -68,7 +68,9 @@ impl Coordinator {
     /// The whole server in a few figures.
     pub(super) fn status(&self) -> Status {
         let objects = self.list();
-        let runs = |state: &ObjectState| matches!(state, ObjectState::Serving | ObjectState::CatchingUp { .. });
+        let runs = |state: &ObjectState| {
+            matches!(state, ObjectState::Paused | ObjectState::Serving | ObjectState::CatchingUp { .. })
+        };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.started_ms,
@@ -134,6 +136,8 @@ impl Coordinator {
             bytes: status.as_ref().map(|status| status.bytes_read),
             behind: status.as_ref().and_then(|status| status.records_behind),
             waits: matches!(info.state, ObjectState::Waiting { .. }),
+            paused: status.as_ref().is_some_and(|status| status.pace.paused),
+            rows_per_second_max: info.rows_per_second_max,
         }
     }
 }
@@ -172,7 +176,10 @@ fn object_rows(infos: &[ObjectInfo]) -> Rows {
     let columns = vec![
         texts(&|info| info.name.clone()),
         texts(&|info| info.kind.to_string()),
-        texts(&|info| state_text(&info.state)),
+        texts(&|info| match info.rows_per_second_max {
+            Some(limit) => format!("{}, at most {limit} rows/s", state_text(&info.state)),
+            None => state_text(&info.state),
+        }),
         counts(&|info| info.updates),
         counts(&|info| info.errors),
         texts(&|info| info.reads.join(", ")),
@@ -188,6 +195,7 @@ fn state_text(state: &ObjectState) -> String {
         ObjectState::Hydrating { ratio } => format!("hydrating{}", percent(ratio)),
         ObjectState::CatchingUp { ratio } => format!("catching up{}", percent(ratio)),
         ObjectState::Waiting { reason } => format!("waiting: {reason}"),
+        ObjectState::Paused => "paused".to_owned(),
         ObjectState::Serving => "serving".to_owned(),
         ObjectState::Failed { reason } => format!("failed: {reason}"),
         ObjectState::Stopping => "stopping".to_owned(),

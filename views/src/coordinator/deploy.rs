@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headwater_dataflow::repr::{ObjectId, Timestamp};
 
+use super::asking::Found;
 use super::plan::{Step, Work, guarded, plan_again, plan_scripts};
 use super::{Change, Coordinator, Parts};
 use crate::catalog::store::{self, StoreError};
@@ -14,7 +15,10 @@ use crate::sql::{ObjectKind, SqlError};
 
 /// A deployment on its way: what is done, what is not.
 pub(super) struct Deployment {
-    scripts: Vec<Script>,
+    pub(super) scripts: Vec<Script>,
+    validate_only: bool,
+    /// What was found when its sources were asked for.
+    pub(super) found: Found,
     steps: VecDeque<Step>,
     /// The query that is being answered.
     asked: Option<Step>,
@@ -71,10 +75,14 @@ impl Coordinator {
                         return Err(RecoveryError::Contradiction(format!("{kind} \"{name}\" has the used id {id}")));
                     }
                     coordinator.catalog.reserve(id);
-                    alive.insert(id, (name, kind, sql));
+                    alive.insert(id, (name, kind, sql, None));
                 }
+                store::Change::Alter { id, pace } => match alive.get_mut(&id) {
+                    Some((_, ObjectKind::Source, _, altered)) => *altered = Some(pace),
+                    _ => return Err(RecoveryError::Contradiction(format!("{id} is altered but is no source"))),
+                },
                 store::Change::Drop { id } => match alive.remove(&id) {
-                    Some((_, ObjectKind::Source, _)) => dropped_sources.push(id),
+                    Some((_, ObjectKind::Source, ..)) => dropped_sources.push(id),
                     Some(_) => {}
                     None => return Err(RecoveryError::Contradiction(format!("{id} is dropped but was not there"))),
                 },
@@ -83,9 +91,12 @@ impl Coordinator {
         let last_id = ObjectId(coordinator.catalog.next_id().0 - 1);
         coordinator.catalog = crate::catalog::Catalog::default();
         let as_of = coordinator.recovered_bound.saturating_sub(coordinator.parts.history_ms);
-        for (id, (name, kind, sql)) in alive {
-            let object = guarded(|| plan_again(&coordinator.catalog, id, &sql))
+        for (id, (name, kind, sql, pace)) in alive {
+            let mut object = guarded(|| plan_again(&coordinator.catalog, id, &sql))
                 .map_err(|error| RecoveryError::Statement { id, name: name.clone(), kind, error })?;
+            if let Some(altered) = pace.and_then(|pace| object.at_pace(pace)) {
+                object = Arc::new(altered);
+            }
             coordinator.bring_to_life(&object, Some(as_of)).map_err(|error| RecoveryError::Object {
                 name,
                 kind,
@@ -100,18 +111,25 @@ impl Coordinator {
         Ok(coordinator)
     }
 
-    /// Checks all statements, then applies them unless `validate_only`.
-    pub(super) fn deploy(&mut self, scripts: &[Script], validate_only: bool, reply: Reply<Vec<StatementOutcome>>) {
-        if validate_only {
-            let planned = plan_scripts(&self.catalog, scripts, &self.parts.base_dir);
-            let outcomes = planned.map(|steps| steps.iter().map(|step| outcome(step, None)).collect());
-            // Whoever asked may have gone.
-            let _ = reply.send(outcomes);
-            return;
+    /// Checks all statements, then applies them unless `validate_only`. Sources are asked for first.
+    pub(super) fn deploy(&mut self, scripts: Vec<Script>, validate_only: bool, reply: Reply<Vec<StatementOutcome>>) {
+        let (steps, outcomes) = (VecDeque::new(), Vec::new());
+        let found = Found::default();
+        let deployment = Deployment { scripts, validate_only, found, steps, asked: None, outcomes, reply };
+        if let Some(deployment) = self.ask(deployment) {
+            self.begin(deployment);
         }
-        let deployment =
-            Deployment { scripts: scripts.to_vec(), steps: VecDeque::new(), asked: None, outcomes: Vec::new(), reply };
-        self.change(Change::Deploy(deployment));
+    }
+
+    /// Checks all statements, knowing what was found of their sources, then applies them unless they are only checked.
+    pub(super) fn begin(&mut self, deployment: Deployment) {
+        if !deployment.validate_only {
+            return self.change(Change::Deploy(deployment));
+        }
+        let planned = plan_scripts(&self.catalog, &deployment.scripts, &self.parts.base_dir, &deployment.found);
+        let outcomes = planned.map(|steps| steps.iter().map(|step| outcome(step, None)).collect());
+        // Whoever asked may have gone.
+        let _ = deployment.reply.send(outcomes);
     }
 
     /// Carries a change out, or queues it behind a deployment that waits for an answer: each sees the catalog as the
@@ -130,7 +148,7 @@ impl Coordinator {
                     let _ = reply.send(self.drop_object(&name, cascade, if_exists));
                 }
                 Some(Change::Deploy(mut deployment)) => {
-                    match plan_scripts(&self.catalog, &deployment.scripts, &self.parts.base_dir) {
+                    match plan_scripts(&self.catalog, &deployment.scripts, &self.parts.base_dir, &deployment.found) {
                         Ok(steps) => {
                             deployment.steps = steps.into();
                             self.proceed(deployment);
@@ -162,8 +180,9 @@ impl Coordinator {
         while let Some(step) = deployment.steps.pop_front() {
             let rows = match &step.work {
                 Work::Create(object) => self.create(object).map(|()| None),
+                Work::Alter(object) => self.alter(object).map(|()| None),
                 Work::Drop(objects) => self.drop_objects(objects).map(|()| None),
-                Work::Unchanged(_) | Work::DropNothing { .. } => Ok(None),
+                Work::Unchanged(_) | Work::Nothing { .. } => Ok(None),
                 Work::Show(show) => Ok(Some(self.show(show))),
                 Work::Explain(text) => Ok(Some(super::answers::text_rows("plan", text.lines()))),
                 Work::Query { sql, position } => {
@@ -204,6 +223,15 @@ impl Coordinator {
         }
     }
 
+    /// Reads a source at the pace of `object` from now on, also after a restart.
+    fn alter(&mut self, object: &Arc<Object>) -> Result<(), ControlError> {
+        let Definition::Source(description) = &object.definition else { return Ok(()) };
+        let pace = description.pace;
+        self.parts.store.append(&store::Change::Alter { id: object.id, pace }).map_err(store_failed)?;
+        self.catalog.replace(Arc::clone(object));
+        self.parts.ingest.set_pace(object.id, pace).map_err(edge_failed)
+    }
+
     /// Starts what an object of the catalog does: a source is read, a materialised view is computed from `as_of` on
     /// (`None`: from the present tick on).
     fn bring_to_life(&mut self, object: &Object, as_of: Option<Timestamp>) -> Result<(), ControlError> {
@@ -221,7 +249,7 @@ impl Deployment {
         let done: Vec<&str> = self
             .outcomes
             .iter()
-            .filter(|outcome| matches!(outcome.action, Action::Created | Action::Dropped))
+            .filter(|outcome| matches!(outcome.action, Action::Created | Action::Altered | Action::Dropped))
             .map(|outcome| outcome.name.as_str())
             .collect();
         let error = if done.is_empty() {
@@ -248,12 +276,13 @@ impl Deployment {
 fn outcome(step: &Step, rows: Option<super::answers::Rows>) -> StatementOutcome {
     let (name, kind, action) = match &step.work {
         Work::Create(object) => (object.name.clone(), Some(object.kind()), Action::Created),
+        Work::Alter(object) => (object.name.clone(), Some(object.kind()), Action::Altered),
         Work::Unchanged(object) => (object.name.clone(), Some(object.kind()), Action::Unchanged),
         Work::Drop(objects) => {
             let named = objects.last();
             (named.map(|o| o.name.clone()).unwrap_or_default(), named.map(|o| o.kind()), Action::Dropped)
         }
-        Work::DropNothing { name, kind } => (name.clone(), Some(*kind), Action::Unchanged),
+        Work::Nothing { name } => (name.clone(), None, Action::Unchanged),
         Work::Query { .. } | Work::Show(_) | Work::Explain(_) => (String::new(), None, Action::Answered),
     };
     StatementOutcome { origin: step.origin.clone(), line: step.position.line, name, kind, action, rows }

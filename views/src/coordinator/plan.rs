@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_connectors::source::{self, SourceDescription};
+use headwater_connectors::source::{self, Pace, SourceDescription};
 use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::ObjectId;
 
+use super::asking::Found;
 use crate::catalog::{Catalog, Definition, ERRORS_SUFFIX, Object};
 use crate::control::{ControlError, Script};
 use crate::sql::{
-    self, CreateSource, CreateView, DropObject, Explain, ExplainTarget, ObjectKind, Parsed, Position, Relation,
-    Relations, Show, SqlError, SqlErrorKind, Statement,
+    self, AlterSource, CreateSource, CreateView, DropObject, Explain, ExplainTarget, ObjectKind, PaceChange, Parsed,
+    Position, Relation, Relations, Show, SqlError, SqlErrorKind, Statement,
 };
 
 /// One statement, ready to be applied.
@@ -33,16 +34,16 @@ pub(super) struct Step {
 pub(super) enum Work {
     /// Creates an object.
     Create(Arc<Object>),
+    /// Reads a source at another pace: the object as it is from then on.
+    Alter(Arc<Object>),
     /// The object is there already.
     Unchanged(Arc<Object>),
     /// Drops objects, dependents first; the last is the one that was named.
     Drop(Vec<Arc<Object>>),
-    /// Drops nothing: the object does not exist and need not.
-    DropNothing {
+    /// Does nothing: the object does not exist and need not.
+    Nothing {
         /// What was named.
         name: String,
-        /// What it would have been.
-        kind: ObjectKind,
     },
     /// Answers with rows of a query.
     Query {
@@ -57,27 +58,30 @@ pub(super) enum Work {
     Explain(String),
 }
 
-/// Plans all statements of all scripts; `base_dir` is where files of sources are looked for.
+/// Plans all statements of all scripts; `base_dir` is where files of sources are looked for, `found` is what was found of
+/// those that were asked for.
 ///
 /// # Errors
 /// The first statement that is refused, with its script and place.
-pub(super) fn plan_scripts(catalog: &Catalog, scripts: &[Script], base_dir: &Path) -> Result<Vec<Step>, ControlError> {
+pub(super) fn plan_scripts(
+    catalog: &Catalog,
+    scripts: &[Script],
+    base_dir: &Path,
+    found: &Found,
+) -> Result<Vec<Step>, ControlError> {
     let mut scratch = catalog.clone();
     let mut steps = Vec::new();
     for script in scripts {
         let refuse = |error: SqlError| ControlError::Sql { origin: script.origin.clone(), error };
         for parsed in guarded(|| sql::parse(&script.text)).map_err(refuse)? {
             let position = parsed.position;
-            let work =
-                guarded(|| plan_statement(&scratch, parsed, base_dir)).map_err(|e| refuse(placed(e, position)))?;
+            let work = guarded(|| plan_statement(&scratch, parsed, base_dir, found))
+                .map_err(|e| refuse(placed(e, position)))?;
             match &work {
                 Work::Create(object) => scratch.insert(Arc::clone(object)),
+                Work::Alter(object) => scratch.replace(Arc::clone(object)),
                 Work::Drop(objects) => objects.iter().for_each(|object| drop(scratch.remove(object.id))),
-                Work::Unchanged(_)
-                | Work::DropNothing { .. }
-                | Work::Query { .. }
-                | Work::Show(_)
-                | Work::Explain(_) => {}
+                Work::Unchanged(_) | Work::Nothing { .. } | Work::Query { .. } | Work::Show(_) | Work::Explain(_) => {}
             }
             steps.push(Step { origin: script.origin.clone(), position, work });
         }
@@ -95,7 +99,7 @@ pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<
         Statement::CreateSource(create) => Ok(source_object(id, create, parsed.text)),
         Statement::CreateView(create) => view_object(catalog, id, create, parsed.text),
         Statement::CreateMaterializedView(create) => materialized_object(catalog, id, create, parsed.text),
-        Statement::Drop(_) | Statement::Show(_) | Statement::Explain(_) | Statement::Query(_) => {
+        Statement::Alter(_) | Statement::Drop(_) | Statement::Show(_) | Statement::Explain(_) | Statement::Query(_) => {
             Err(SqlError::invalid("the statement creates nothing"))
         }
     }
@@ -116,7 +120,7 @@ fn placed(error: SqlError, position: Position) -> SqlError {
     SqlError { position: error.position.or(Some(position)), ..error }
 }
 
-fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<Work, SqlError> {
+fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path, found: &Found) -> Result<Work, SqlError> {
     let Parsed { statement, text, position } = parsed;
     let id = catalog.next_id();
     match statement {
@@ -125,7 +129,7 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<
                 return Ok(work);
             }
             let object = source_object(id, create, text);
-            check_source(&object, base_dir).map_err(|error| error.at(position))?;
+            check_source(&object, base_dir, found).map_err(|error| error.at(position))?;
             Ok(Work::Create(object))
         }
         Statement::CreateView(create) => {
@@ -140,6 +144,7 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<
             }
             materialized_object(catalog, id, create, text).map(Work::Create)
         }
+        Statement::Alter(alter) => plan_alter(catalog, &alter, position),
         Statement::Drop(drop) => plan_drop(catalog, &drop, position),
         Statement::Show(show) => plan_show(catalog, show, position),
         Statement::Explain(Explain { target, position }) => {
@@ -180,18 +185,24 @@ fn existing(
         .at(position))
 }
 
+/// The source that a statement describes.
+pub(super) fn described(id: ObjectId, create: CreateSource) -> SourceDescription {
+    let CreateSource { name, schema, connector, format, rows_per_second_max, .. } = create;
+    let pace = Pace { paused: false, rows_per_second_max };
+    SourceDescription { object: id, name, schema, connector, format, pace }
+}
+
 fn source_object(id: ObjectId, create: CreateSource, text: String) -> Arc<Object> {
-    let CreateSource { name, schema, connector, format, .. } = create;
-    let description =
-        SourceDescription { object: id, name: name.clone(), schema: Arc::clone(&schema), connector, format };
+    let description = described(id, create);
+    let (name, schema) = (description.name.clone(), Arc::clone(&description.schema));
     let definition = Definition::Source(description);
     Arc::new(Object { id, name, sql: text, definition, schema, append_only: true, reads: BTreeSet::new() })
 }
 
-/// Asks for the source once: what is missing is said before anything is applied.
-fn check_source(object: &Object, base_dir: &Path) -> Result<(), SqlError> {
+/// Asks for the source once, unless that has been done: what is missing is said before anything is applied.
+fn check_source(object: &Object, base_dir: &Path, found: &Found) -> Result<(), SqlError> {
     let Definition::Source(description) = &object.definition else { return Ok(()) };
-    match source::check(description, base_dir) {
+    match found.of(description).cloned().unwrap_or_else(|| source::check(description, base_dir)) {
         Ok(()) => Ok(()),
         Err(error) => Err(SqlError::invalid(format!("source \"{}\" cannot be read: {error}", object.name))),
     }
@@ -227,11 +238,37 @@ fn materialized_object(
     Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads }))
 }
 
+fn plan_alter(catalog: &Catalog, alter: &AlterSource, position: Position) -> Result<Work, SqlError> {
+    let AlterSource { name, if_exists, change } = alter;
+    let kind = ObjectKind::Source;
+    let Some(object) = catalog.find(name) else {
+        if *if_exists {
+            return Ok(Work::Nothing { name: name.clone() });
+        }
+        return Err(SqlError::new(SqlErrorKind::NotFound, format!("{kind} \"{name}\" does not exist")).at(position));
+    };
+    let Definition::Source(description) = &object.definition else {
+        let is = object.kind();
+        return Err(SqlError::invalid(format!("\"{name}\" is a {is}, not a {kind}"))
+            .hint("pause or limit the sources that it reads")
+            .at(position));
+    };
+    let pace = match *change {
+        PaceChange::Pause => Pace { paused: true, ..description.pace },
+        PaceChange::Resume => Pace { paused: false, ..description.pace },
+        PaceChange::Limit(rows_per_second_max) => Pace { rows_per_second_max, ..description.pace },
+    };
+    Ok(match object.at_pace(pace) {
+        Some(altered) if pace != description.pace => Work::Alter(Arc::new(altered)),
+        _ => Work::Unchanged(Arc::clone(object)),
+    })
+}
+
 fn plan_drop(catalog: &Catalog, drop: &DropObject, position: Position) -> Result<Work, SqlError> {
     let DropObject { kind, name, if_exists, cascade } = drop;
     let Some(object) = catalog.find(name) else {
         if *if_exists {
-            return Ok(Work::DropNothing { name: name.clone(), kind: *kind });
+            return Ok(Work::Nothing { name: name.clone() });
         }
         let message = format!("{kind} \"{name}\" does not exist");
         return Err(SqlError::new(SqlErrorKind::NotFound, message).at(position));

@@ -1,8 +1,10 @@
 //! Where every object is in its life: hydrating, catching up, serving, failed; who watches; when a recovery is over.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use headwater_connectors::ingest::{SourceState, SourceStatus};
+use headwater_connectors::source::Pace;
 use headwater_dataflow::repr::{ObjectId, Timestamp};
 use tokio::sync::mpsc;
 
@@ -40,7 +42,9 @@ impl CatchUp {
             return;
         }
         self.behind.retain(|source| match status(*source) {
-            Some(SourceStatus { state: SourceState::CaughtUp | SourceState::Ended, last_tick, .. }) => {
+            // A paused source has nothing more to give until somebody says so.
+            Some(SourceStatus { state: SourceState::CaughtUp | SourceState::Ended, last_tick, .. })
+            | Some(SourceStatus { pace: Pace { paused: true, .. }, state: SourceState::Reading, last_tick, .. }) => {
                 self.target = self.target.max(last_tick);
                 false
             }
@@ -94,6 +98,7 @@ impl Coordinator {
         let Some(status) = self.parts.ingest.source_status(id) else { return ObjectState::Planned };
         match (&status.state, &status.waits_for) {
             (SourceState::Failed(reason), _) => ObjectState::Failed { reason: reason.clone() },
+            (SourceState::Reading | SourceState::CaughtUp, _) if status.pace.paused => ObjectState::Paused,
             (SourceState::Ended, _) | (SourceState::CaughtUp, None) => ObjectState::Serving,
             (SourceState::Reading | SourceState::CaughtUp, Some(reason)) => {
                 ObjectState::Waiting { reason: reason.clone() }
@@ -132,9 +137,11 @@ impl Coordinator {
     /// What is known of an object.
     pub(super) fn info(&self, object: &Object) -> ObjectInfo {
         let bound = self.frontiers().bound;
+        let mut rows_per_second_max = None;
         let (since, upper, updates, errors) = match object.kind() {
             ObjectKind::Source => {
                 let status = self.parts.ingest.source_status(object.id);
+                rows_per_second_max = status.as_ref().and_then(|status| status.pace.rows_per_second_max);
                 let (records, errors) = status.map_or((0, 0), |status| (status.records, status.errors));
                 (0, bound + 1, records, errors)
             }
@@ -160,6 +167,7 @@ impl Coordinator {
             upper,
             updates,
             errors,
+            rows_per_second_max: rows_per_second_max.map(NonZeroU32::get),
         }
     }
 
@@ -234,7 +242,7 @@ impl Coordinator {
 /// Nothing more is to be expected, other than a drop.
 pub(super) fn settled(info: &ObjectInfo) -> bool {
     match info.state {
-        ObjectState::Serving | ObjectState::Failed { .. } | ObjectState::Stopping => true,
+        ObjectState::Paused | ObjectState::Serving | ObjectState::Failed { .. } | ObjectState::Stopping => true,
         ObjectState::Planned
         | ObjectState::Hydrating { .. }
         | ObjectState::CatchingUp { .. }

@@ -31,6 +31,7 @@ pub(super) fn object(info: ObjectInfo) -> Result<v1::Object, Status> {
         upper: ms(info.upper),
         updates: info.updates,
         errors: info.errors,
+        max_rows_per_second: info.rows_per_second_max,
     })
 }
 
@@ -54,6 +55,7 @@ fn state(state: ObjectState) -> (v1::ObjectPhase, Option<f64>, String) {
         ObjectState::CatchingUp { ratio } => (v1::ObjectPhase::CatchingUp, ratio, String::new()),
         // The phase is that of a source that is not up to date; the reason tells it from one that reads.
         ObjectState::Waiting { reason } => (v1::ObjectPhase::CatchingUp, None, reason),
+        ObjectState::Paused => (v1::ObjectPhase::Paused, None, String::new()),
         ObjectState::Serving => (v1::ObjectPhase::Serving, None, String::new()),
         ObjectState::Failed { reason } => (v1::ObjectPhase::Failed, None, reason),
         ObjectState::Stopping => (v1::ObjectPhase::Stopping, None, String::new()),
@@ -86,6 +88,7 @@ fn action(action: Action) -> v1::StatementAction {
     match action {
         Action::Created => v1::StatementAction::Created,
         Action::Unchanged => v1::StatementAction::Unchanged,
+        Action::Altered => v1::StatementAction::Altered,
         Action::Dropped => v1::StatementAction::Dropped,
         Action::Answered => v1::StatementAction::Answered,
     }
@@ -127,6 +130,7 @@ mod tests {
             upper: u64::MAX,
             updates: 3,
             errors: 1,
+            rows_per_second_max: Some(500),
         }
     }
 
@@ -136,6 +140,7 @@ mod tests {
         assert_eq!((message.id, message.name.as_str(), message.reason.as_str()), (7, "daily", "disk"));
         assert_eq!((message.kind(), message.phase()), (v1::ObjectKind::MaterializedView, v1::ObjectPhase::Failed));
         assert_eq!((message.since, message.upper, message.updates, message.errors), (5, i64::MAX, 3, 1));
+        assert_eq!(message.max_rows_per_second, Some(500));
         assert_eq!(message.reads, ["lines"]);
         assert_eq!(message.schema.unwrap().columns[0].name, "n");
     }

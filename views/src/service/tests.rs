@@ -44,6 +44,7 @@ fn info(name: &str) -> ObjectInfo {
         upper: 8,
         updates: 0,
         errors: 0,
+        rows_per_second_max: None,
     }
 }
 

@@ -1,13 +1,18 @@
 //! Statements: a script is split and parsed into [`Parsed`], each with its exact text and place. Queries stay text here;
 //! only their syntax is checked.
 
+mod alter;
 mod kafka;
 mod reader;
 mod refuse;
 mod source;
 
+use std::num::NonZeroU32;
+
 use arrow::datatypes::SchemaRef;
 use headwater_connectors::source::{Connector, Format};
+
+pub use alter::PaceChange;
 
 use super::ObjectKind;
 use super::error::{Position, SqlError};
@@ -34,6 +39,8 @@ pub enum Statement {
     CreateView(CreateView),
     /// `CREATE MATERIALIZED VIEW`.
     CreateMaterializedView(CreateView),
+    /// `ALTER SOURCE`.
+    Alter(AlterSource),
     /// `DROP`.
     Drop(DropObject),
     /// `SHOW`.
@@ -57,6 +64,19 @@ pub struct CreateSource {
     pub connector: Connector,
     /// What the bytes mean.
     pub format: Format,
+    /// The most rows that are read in a second.
+    pub rows_per_second_max: Option<NonZeroU32>,
+}
+
+/// `ALTER SOURCE [IF EXISTS] name PAUSE | RESUME | SET (…) | RESET (…)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterSource {
+    /// The folded name.
+    pub name: String,
+    /// A missing source is no error.
+    pub if_exists: bool,
+    /// What is changed.
+    pub change: PaceChange,
 }
 
 /// `CREATE [MATERIALIZED] VIEW [IF NOT EXISTS] name AS query`.
@@ -140,6 +160,9 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement, SqlError> {
     }
     if reader.accept("CREATE") {
         return create(reader, start);
+    }
+    if reader.accept("ALTER") {
+        return alter::alter(reader, start).map(Statement::Alter);
     }
     if reader.accept("DROP") {
         return drop_object(reader, start).map(Statement::Drop);

@@ -1,36 +1,57 @@
-//! The usual way to write a JSON object: finds its values in one pass, and leaves everything else to the general parser.
+//! The usual way to write a JSON object: one pass from the text to the columns, and everything else is left to the general
+//! parser.
 //!
-//! What this accepts the general parser accepts too, with the same values: a test compares the two on random and on broken
-//! records. It never says what is wrong; an escape, a key's case, deep nesting and all that is broken are not usual.
+//! The next key is expected to be that of the next column, because writers keep the order of their keys: then it is one
+//! comparison, and the value behind it is read as the type of its column. Keys in another order cost a look at the names.
+//!
+//! What this accepts the general parser accepts too, with the same values: tests compare the two on random and on broken
+//! records, and so does the fuzz target. It never says what is wrong; escapes, keys in another case or given twice, deep
+//! nesting and all that is broken are not usual.
 
-use super::{Value, Values, column_of};
+use smallvec::SmallVec;
+
+use super::lex::{after, after_quote, skip_space, string_end, value_end};
 use crate::decode::column::Column;
+use crate::decode::column::usual::glance;
 
-/// Objects and lists in each other, beyond which the general parser decides.
-const DEPTH_MAX: usize = 16;
+/// Columns whose values were found, one bit each.
+type Found = SmallVec<[u64; 2]>;
 
-const ONES: u64 = u64::MAX / 0xff;
-const HIGHS: u64 = ONES * 0x80;
-
-/// Finds the text of the value of each column; `None` if the text is not a usual object.
-pub(super) fn scan_object<'a>(text: &'a str, columns: &[Column], values: &mut Values<'a>) -> Option<()> {
+/// Appends one value to each of `columns` from the text of a usual object. `None` if it is none: the columns may then be a
+/// value longer than before, each of them.
+#[inline]
+pub(super) fn push_object(text: &str, columns: &mut [Column]) -> Option<()> {
     let bytes = text.as_bytes();
     let mut at = after(bytes, 0, b'{')?;
-    // Writers keep the order of their keys, so the next key is usually that of the next column.
-    let mut expected = 0;
+    let mut found = Found::from_elem(0, columns.len().div_ceil(64));
+    let (mut expected, mut count) = (0, 0);
     if bytes.get(at) != Some(&b'}') {
         loop {
-            let key_start = after_quote(bytes, at)?;
-            let key_end = string_end(bytes, key_start)?;
-            let start = after(bytes, skip_space(bytes, key_end + 1), b':')?;
-            let end = value_end(bytes, start, 0)?;
-            if let Some((index, exact)) = column_of(columns, expected, &text[key_start..key_end]) {
-                if exact || values[index].is_none_or(|earlier| !earlier.exact) {
-                    values[index] = Some(Value { text: &text[start..end], exact });
+            let column = match columns.get(expected).and_then(|column| column.after_key(bytes, at)) {
+                Some(behind) => {
+                    at = skip_space(bytes, behind);
+                    Some(expected)
                 }
-                expected = index + 1;
-            }
-            at = skip_space(bytes, end);
+                None => {
+                    let start = after_quote(bytes, at)?;
+                    let end = string_end(bytes, start)?;
+                    at = after(bytes, skip_space(bytes, end + 1), b':')?;
+                    named(columns, &text[start..end])?
+                }
+            };
+            at = match column {
+                Some(index) => {
+                    let (word, bit) = (&mut found[index / 64], 1 << (index % 64));
+                    if *word & bit != 0 {
+                        return None;
+                    }
+                    *word |= bit;
+                    (expected, count) = (index + 1, count + 1);
+                    columns[index].push_usual(text, at)?
+                }
+                None => value_end(bytes, at, 0)?,
+            };
+            at = skip_space(bytes, at);
             match bytes.get(at)? {
                 b',' => at = skip_space(bytes, at + 1),
                 b'}' => break,
@@ -38,118 +59,26 @@ pub(super) fn scan_object<'a>(text: &'a str, columns: &[Column], values: &mut Va
             }
         }
     }
-    (skip_space(bytes, at + 1) == bytes.len()).then_some(())
-}
-
-/// Behind `sign`, which must stand at `at`, and the space that follows.
-#[inline]
-fn after(bytes: &[u8], at: usize, sign: u8) -> Option<usize> {
-    (bytes.get(at) == Some(&sign)).then(|| skip_space(bytes, at + 1))
-}
-
-/// Behind the quote that must stand at `at`.
-#[inline]
-fn after_quote(bytes: &[u8], at: usize) -> Option<usize> {
-    (bytes.get(at) == Some(&b'"')).then_some(at + 1)
-}
-
-#[inline]
-fn skip_space(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
-        at += 1;
-    }
-    at
-}
-
-/// The quote that ends the string whose first character stands at `at`; `None` if there is an escape or a control
-/// character before it, or no such quote.
-#[inline]
-fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes were taken"));
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        // A mark may be wrong only above a right one, so the lowest is right.
-        let marks = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control;
-        if marks != 0 {
-            at += usize::try_from(marks.trailing_zeros() / 8).expect("less than eight");
-            return (bytes[at] == b'"').then_some(at);
-        }
-        at += 8;
-    }
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at),
-            b'\\' | 0..=0x1f => return None,
-            _ => at += 1,
-        }
-    }
-}
-
-/// The end of the value that begins at `at`.
-#[inline]
-fn value_end(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
-    match bytes.get(at)? {
-        b'"' => string_end(bytes, at + 1).map(|quote| quote + 1),
-        b'-' | b'0'..=b'9' => number_end(bytes, at),
-        b't' => word_end(bytes, at, b"true"),
-        b'f' => word_end(bytes, at, b"false"),
-        b'n' => word_end(bytes, at, b"null"),
-        b'{' | b'[' if depth < DEPTH_MAX => nested_end(bytes, at, depth + 1),
-        _ => None,
-    }
-}
-
-#[inline]
-fn word_end(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    bytes[at..].starts_with(word).then_some(at + word.len())
-}
-
-#[inline]
-fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut end = at;
-    while bytes.get(end).is_some_and(u8::is_ascii_digit) {
-        end += 1;
-    }
-    (end > at).then_some(end)
-}
-
-/// The end of a number: no zero in front, digits around the point and in the exponent.
-#[inline]
-fn number_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let first = start + usize::from(bytes[start] == b'-');
-    let mut at = digits_end(bytes, first)?;
-    if bytes[first] == b'0' && at > first + 1 {
+    if skip_space(bytes, at + 1) != bytes.len() {
         return None;
     }
-    if bytes.get(at) == Some(&b'.') {
-        at = digits_end(bytes, at + 1)?;
+    if count < columns.len() {
+        for (index, column) in columns.iter_mut().enumerate() {
+            if found[index / 64] & (1 << (index % 64)) == 0 {
+                column.push_null().ok()?;
+            }
+        }
     }
-    if let Some(b'e' | b'E') = bytes.get(at) {
-        let signed = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
-        at = digits_end(bytes, at + 1 + usize::from(signed))?;
-    }
-    Some(at)
+    Some(())
 }
 
-/// The end of the object or list that begins at `at`.
-fn nested_end(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
-    let (object, close) = if bytes[at] == b'{' { (true, b'}') } else { (false, b']') };
-    let mut at = skip_space(bytes, at + 1);
-    if bytes.get(at) == Some(&close) {
-        return Some(at + 1);
-    }
-    loop {
-        if object {
-            let key_end = string_end(bytes, after_quote(bytes, at)?)?;
-            at = after(bytes, skip_space(bytes, key_end + 1), b':')?;
-        }
-        at = skip_space(bytes, value_end(bytes, at, depth)?);
-        match bytes.get(at)? {
-            b',' => at = skip_space(bytes, at + 1),
-            end if *end == close => return Some(at + 1),
-            _ => return None,
-        }
+/// The column that a key names; `Some(None)` if no column does, `None` if one does but not to the letter.
+fn named(columns: &[Column], key: &str) -> Option<Option<usize>> {
+    let glance = glance(key.as_bytes());
+    match columns.iter().position(|column| column.looks_like(glance) && column.name() == key) {
+        Some(index) => Some(Some(index)),
+        None if columns.iter().any(|column| column.name().eq_ignore_ascii_case(key)) => None,
+        None => Some(None),
     }
 }
 
@@ -157,31 +86,51 @@ fn nested_end(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::datatypes::{DataType, Field};
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    use super::super::{lex, push_general};
     use super::*;
-    use crate::decode::json::find_values;
+    use crate::decode::Columns;
 
-    const NAMES: [&str; 7] = ["id", "shop", "amount", "é", "Mixed", "a\"b", "list"];
+    const NAMES: [&str; 10] = ["id", "shop", "amount", "é", "Mixed", "a\"b", "list", "at", "real", "nested"];
 
-    fn columns() -> Vec<Column> {
-        let column = |name: &&str| Column::new(&Arc::new(Field::new(*name, DataType::Utf8, true))).unwrap();
-        NAMES.iter().map(column).collect()
+    /// As texts, or as the types that the names suggest.
+    fn schema(typed: bool) -> SchemaRef {
+        let item = Arc::new(Field::new_list_field(DataType::Int32, true));
+        let inside =
+            Fields::from(vec![Field::new("id", DataType::Int16, false), Field::new("shop", DataType::Utf8, true)]);
+        let types = [
+            DataType::Int64,
+            DataType::Utf8,
+            DataType::Decimal128(12, 2),
+            DataType::Int32,
+            DataType::Boolean,
+            DataType::Utf8,
+            DataType::List(item),
+            DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            DataType::Float64,
+            DataType::Struct(inside),
+        ];
+        let field = |(name, typed_as): (&&str, DataType)| {
+            Field::new(*name, if typed { typed_as } else { DataType::Utf8 }, *name != "id" || !typed)
+        };
+        Arc::new(Schema::new(NAMES.iter().zip(types).map(field).collect::<Vec<_>>()))
     }
 
-    fn values<'a>(find: impl FnOnce(&mut Values<'a>) -> bool) -> Option<Vec<Option<(&'a str, bool)>>> {
-        let mut values = Values::new();
-        values.resize(NAMES.len(), None);
-        find(&mut values).then(|| values.iter().map(|value| value.map(|value| (value.text, value.exact))).collect())
+    fn rows(schema: &SchemaRef, push: impl FnOnce(&mut [Column]) -> bool) -> Option<RecordBatch> {
+        let mut columns = Columns::new(schema).unwrap();
+        let pushed = columns.push_row(|columns| if push(columns) { Ok(()) } else { Err(()) });
+        pushed.is_ok().then(|| columns.finish())
     }
 
     /// Whether the text is usual; if so, the general parser must agree.
     #[track_caller]
-    fn compare(text: &str, columns: &[Column]) -> bool {
-        let Some(usual) = values(|values| scan_object(text, columns, values).is_some()) else { return false };
-        let general = values(|values| find_values(text, columns, values).is_ok());
+    fn compare(text: &str, schema: &SchemaRef) -> bool {
+        let Some(usual) = rows(schema, |columns| push_object(text, columns).is_some()) else { return false };
+        let general = rows(schema, |columns| push_general(text, columns).is_ok());
         assert_eq!(general.as_ref(), Some(&usual), "{text}");
         true
     }
@@ -195,7 +144,8 @@ mod tests {
             1 | 2 => out.push_str(&rng.random_range(-1_000_000_000_000_i64..1_000_000_000_000).to_string()),
             3 => out.push_str(&format!("{:.3}", rng.random_range(-1_000.0..1_000.0))),
             4 => out.push_str(
-                ["-0", "0.0", "1e5", "1E-7", "-3.25e+10", "00", "1.", ".5", "-", "1e", "+1"][rng.random_range(0..11)],
+                ["-0", "0.0", "0", "12.5", "-7", "1e5", "1E-7", "-3.25e+10", "00", "1.", ".5", "-", "1e", "+1"]
+                    [rng.random_range(0..14)],
             ),
             5..9 => {
                 out.push('"');
@@ -225,25 +175,69 @@ mod tests {
         out.push('{');
         for index in 0..rng.random_range(0..8) {
             out.push_str(if index > 0 { "," } else { "" });
-            let key = ["id", "shop", "amount", "é", "mixed", "MIXED", "a\"b", "other", "list", "Mixed"]
-                [rng.random_range(0..10)];
+            let key = [
+                "id", "shop", "amount", "é", "mixed", "MIXED", "a\"b", "other", "list", "Mixed", "at", "real", "nested",
+            ][rng.random_range(0..13)];
             out.push_str(&format!("\"{key}\":"));
             value(rng, depth, out);
         }
         out.push('}');
     }
 
+    /// A value that fits the column of the name, most of the time.
+    fn fitting(rng: &mut ChaCha8Rng, name: &str, out: &mut String) {
+        match name {
+            "id" | "é" => out.push_str(&rng.random_range(-3_000_000_000_i64..3_000_000_000).to_string()),
+            "amount" | "real" => out.push_str(&format!("{:.*}", rng.random_range(0..4), rng.random_range(-99.0..99.0))),
+            "Mixed" => out.push_str(["true", "false", "null"][rng.random_range(0..3)]),
+            "at" => {
+                let texts = [
+                    "2026-01-31T08:00:00.25Z",
+                    "2026-01-31 08:00",
+                    "2026-02-30T08:00:00Z",
+                    "2026-01-31T08:00:00+01:30",
+                ];
+                out.push_str(&format!("\"{}\"", texts[rng.random_range(0..4)]));
+            }
+            "list" => out.push_str(["[]", "[1, 2]", "[1,null]", "[1.5]", "null"][rng.random_range(0..5)]),
+            "nested" => {
+                let texts =
+                    [r#"{"id":1,"shop":"x"}"#, r#"{ "shop":null, "id":7 }"#, r#"{"shop":"x"}"#, r#"{"id":99999}"#];
+                out.push_str(texts[rng.random_range(0..4)]);
+            }
+            _ => value(rng, 3, out),
+        }
+    }
+
+    /// An object whose keys are the columns' in order, nearly.
+    fn orderly(rng: &mut ChaCha8Rng, out: &mut String) {
+        out.push('{');
+        for name in NAMES.iter().filter(|name| **name != "a\"b") {
+            if rng.random_range(0..12) == 0 {
+                continue;
+            }
+            out.push_str(if out.len() > 1 { "," } else { "" });
+            let name = if rng.random_range(0..12) == 0 { NAMES[rng.random_range(0..5)] } else { name };
+            out.push_str(&format!("\"{name}\":"));
+            if rng.random_range(0..12) == 0 { value(rng, 2, out) } else { fitting(rng, name, out) }
+        }
+        out.push('}');
+    }
+
     #[test]
     fn what_is_usual_is_what_the_general_parser_finds() {
-        let columns = columns();
+        let schemas = [schema(false), schema(true)];
         let mut rng = ChaCha8Rng::seed_from_u64(4);
-        let (mut usual, mut broken_usual) = (0, 0);
-        for _ in 0..30_000 {
+        let (mut usual, mut broken_usual) = ([0, 0], [0, 0]);
+        for round in 0..60_000 {
             let mut text = String::new();
-            object(&mut rng, 0, &mut text);
-            usual += usize::from(compare(&text, &columns));
+            if round % 2 == 0 {
+                object(&mut rng, 0, &mut text)
+            } else {
+                orderly(&mut rng, &mut text)
+            }
             // Broken: a byte changed, removed or added, or cut short, where that leaves text.
-            let mut bytes = text.into_bytes();
+            let mut bytes = text.clone().into_bytes();
             let at = rng.random_range(0..bytes.len());
             let signs = b"\"\\{}[]:,0-+.eE tn\x01\x1f";
             let sign = signs[rng.random_range(0..signs.len())];
@@ -253,29 +247,64 @@ mod tests {
                 2 => bytes.insert(at, sign),
                 _ => bytes.truncate(at),
             }
-            if let Ok(text) = std::str::from_utf8(&bytes) {
-                broken_usual += usize::from(compare(text, &columns));
+            for (typed, schema) in schemas.iter().enumerate() {
+                usual[typed] += usize::from(compare(&text, schema));
+                if let Ok(text) = std::str::from_utf8(&bytes) {
+                    broken_usual[typed] += usize::from(compare(text, schema));
+                }
             }
         }
-        assert!(usual > 5_000 && broken_usual > 500, "{usual} and {broken_usual} of 30,000 were usual");
+        // Few random values fit the types.
+        assert!(usual[0] > 5_000 && usual[1] > 1_000, "{usual:?} of 60,000 were usual");
+        assert!(broken_usual[0] > 500 && broken_usual[1] > 50, "{broken_usual:?} of 60,000 broken ones were usual");
     }
 
     #[test]
     fn what_writers_write_is_usual() {
-        let columns = columns();
+        let texts = schema(false);
         for text in [
             "{}",
             " { } ".trim(),
             r#"{"id":1,"shop":"x","amount":-12.50}"#,
             "{ \"amount\": 1e3,\n  \"id\": null, \"other\": {\"a\": [1, {}, []]} }",
-            r#"{"é":"é","mixed":true}"#,
+            r#"{"é":"é","Mixed":true}"#,
         ] {
-            assert!(compare(text, &columns), "{text}");
+            assert!(compare(text, &texts), "{text}");
         }
-        for text in ["", "[]", "{", r#"{"a"b":1}"#, r#"{"id":01}"#, r#"{"id":1,}"#, r#"{"id":"\n"}"#, "{}x"] {
-            assert!(!compare(text, &columns), "{text}");
+        let not_usual = [
+            "",
+            "[]",
+            "{",
+            r#"{"a"b":1}"#,
+            r#"{"id":01}"#,
+            r#"{"id":1,}"#,
+            r#"{"id":"\n"}"#,
+            "{}x",
+            r#"{"mixed":true}"#,
+            r#"{"id":1,"id":2}"#,
+        ];
+        for text in not_usual {
+            assert!(!compare(text, &texts), "{text}");
         }
-        let deep = format!("{{\"id\":{}1{}}}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
-        assert!(!compare(&deep, &columns));
+        let deep = format!("{{\"id\":{}1{}}}", "[".repeat(lex::DEPTH_MAX + 1), "]".repeat(lex::DEPTH_MAX + 1));
+        assert!(!compare(&deep, &texts));
+    }
+
+    #[test]
+    fn typed_values_are_read_in_place() {
+        let typed = schema(true);
+        for text in [
+            r#"{"id":-9223372036854775808,"shop":"ü","amount":1234567890.12,"é":2147483647,"Mixed":false,"list":[1,2]}"#,
+            r#"{"id":0,"amount":"12.50","at":"2026-01-31T08:00:00Z","real":-1.5e-3,"nested":{"id":3,"shop":"x"}}"#,
+            r#"{"id":-0,"amount":-0.00,"é":-2147483648,"real":0,"nested":null}"#,
+            r#"{"id":1.0,"amount":5.000,"é":"7"}"#,
+        ] {
+            assert!(compare(text, &typed), "{text}");
+        }
+        for text in
+            [r#"{"id":1.5}"#, r#"{"id":null}"#, r#"{"id":1,"é":2147483648}"#, r#"{"id":1,"amount":1.234}"#, "{}"]
+        {
+            assert!(!compare(text, &typed), "{text}");
+        }
     }
 }

@@ -23,18 +23,44 @@ const OURS: [(&str, &str); 13] = [
     ("plugin.library.paths", "leave it out"),
 ];
 
-/// Why a statement cannot set the property, if so.
+/// What must not stand in a statement, because statements are stored and shown.
+const SECRETS: [&str; 4] = ["sasl.password", "ssl.key.password", "ssl.keystore.password", "ssl.key.pem"];
+
+/// What a source without TLS would need of the build.
+const BUILD: &str = "TLS and SCRAM are not supported in this build: build it with --features kafka-tls, which needs OpenSSL \
+                     (libssl-dev and pkg-config), or read from a listener without them";
+
+/// Why a statement cannot set the property, if so. `value` is as it is written.
 pub(in crate::source) fn refused_property(name: &str, value: &str) -> Option<String> {
+    if SECRETS.contains(&name) && !value.contains("${") {
+        return Some(
+            "a secret is never stored: write '${NAME}', and set NAME in the environment of the server".to_owned(),
+        );
+    }
+    refused(name, value)
+}
+
+/// Why no build lets the property have the value.
+fn refused(name: &str, value: &str) -> Option<String> {
     if let Some((_, instead)) = OURS.iter().find(|(ours, _)| *ours == name) {
         return Some((*instead).to_owned());
     }
-    let plaintext = value.eq_ignore_ascii_case("plaintext") || value.contains("${");
-    if name == "security.protocol" && !plaintext || name.starts_with("ssl.") || name.starts_with("sasl.") {
-        let reason = "TLS and SASL are not supported: this build speaks PLAINTEXT only, so read from a listener without \
-                      them or through a tunnel";
-        return Some(reason.to_owned());
+    let mechanism = ["sasl.mechanism", "sasl.mechanisms"].contains(&name) && !value.contains("${");
+    let known = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].iter().any(|known| value.eq_ignore_ascii_case(known));
+    let others = ["sasl.kerberos.", "sasl.oauthbearer."].iter().any(|prefix| name.starts_with(prefix));
+    let others = others || name == "enable.sasl.oauthbearer.unsecure.jwt";
+    (others || mechanism && !known)
+        .then(|| "the SASL mechanisms are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512: use one of them".to_owned())
+}
+
+/// Whether only a build with TLS can do what the property asks for.
+fn needs_tls(name: &str, value: &str) -> bool {
+    let value = value.to_ascii_uppercase();
+    match name {
+        "security.protocol" => value.ends_with("SSL"),
+        "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("SCRAM"),
+        _ => name.starts_with("ssl.") || name == "enable.ssl.certificate.verification",
     }
-    None
 }
 
 /// The client's settings, with the values of `environment` in place of `${NAME}`.
@@ -53,11 +79,13 @@ pub(super) fn client(
     config.set("bootstrap.servers", expand("BROKERS", &options.brokers, &environment)?);
     for (name, value) in &options.properties {
         let value = expand(name, value, &environment)?;
-        if let Some(reason) = refused_property(name, &value) {
+        let lacks = needs_tls(name, &value) && !cfg!(feature = "kafka-tls");
+        if let Some(reason) = refused(name, &value).or_else(|| lacks.then(|| BUILD.to_owned())) {
             return Err(SourceError::Property { name: name.clone(), reason });
         }
         config.set(name, value);
     }
+    check_mechanism(&config)?;
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
     config.set("isolation.level", "read_committed").set("check.crcs", "true");
@@ -65,6 +93,18 @@ pub(super) fn client(
     // The identity of a topic is told nowhere but in these lines; see `notice`.
     config.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
     Ok(config)
+}
+
+/// The library's own choice of a mechanism is one that is not built in.
+fn check_mechanism(config: &ClientConfig) -> Result<(), SourceError> {
+    let sasl =
+        config.get("security.protocol").is_some_and(|protocol| protocol.to_ascii_uppercase().starts_with("SASL"));
+    let named = ["sasl.mechanism", "sasl.mechanisms"].iter().any(|name| config.get(name).is_some());
+    if !sasl || named {
+        return Ok(());
+    }
+    let reason = "is missing: write 'sasl.mechanism' 'PLAIN', or SCRAM-SHA-256 or SCRAM-SHA-512".to_owned();
+    Err(SourceError::Property { name: "sasl.mechanism".to_owned(), reason })
 }
 
 /// What the client library says of its settings, without their values, which may be secret.
@@ -124,16 +164,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_or_not_there_is_refused_by_name() {
+    fn what_is_ours_is_refused_by_name() {
         for (name, value, said) in [
             ("auto.offset.reset", "latest", "START OFFSET"),
-            ("security.protocol", "SASL_SSL", "PLAINTEXT only"),
-            ("ssl.ca.location", "/x", "PLAINTEXT only"),
+            ("sasl.mechanism", "GSSAPI", "the SASL mechanisms are PLAIN"),
+            ("sasl.oauthbearer.config", "x", "the SASL mechanisms are PLAIN"),
+            ("security.protocol", "SASL_PLAINTEXT", "property sasl.mechanism: is missing"),
         ] {
             let error = client(&options(&[(name, value)]), "g", environment).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains(said), "{error}");
+            assert!(error.contains(said), "{error}");
         }
         assert_eq!(refused_property("security.protocol", "plaintext"), None);
+        assert_eq!(refused_property("sasl.password", "${WORD}"), None);
+        let refused = refused_property("sasl.password", "a word").unwrap();
+        assert!(refused.contains("never stored") && !refused.contains("a word"), "{refused}");
+    }
+
+    #[test]
+    fn tls_needs_a_build_that_has_it() {
+        for (name, value) in
+            [("security.protocol", "ssl"), ("sasl.mechanism", "SCRAM-SHA-512"), ("ssl.ca.location", "/x")]
+        {
+            let made = client(&options(&[(name, value)]), "g", environment);
+            if cfg!(feature = "kafka-tls") {
+                assert_eq!(made.unwrap().get(name), Some(value));
+            } else {
+                let error = made.unwrap_err().to_string();
+                assert!(error.contains(name) && error.contains("--features kafka-tls"), "{error}");
+            }
+        }
+        let plain = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "PLAIN")];
+        assert!(client(&options(&plain), "g", environment).is_ok());
     }
 
     #[test]

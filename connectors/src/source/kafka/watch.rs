@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::native::Logs;
 use super::notices::Notices;
 use crate::source::{KafkaStart, SourceError};
 
@@ -35,6 +36,8 @@ pub(super) struct Look {
 pub(super) enum Unseen {
     /// The brokers do not answer, or not for all of it.
     Away(String),
+    /// They refuse the client, or the client does not trust them.
+    Rejected(String),
     /// They answer that there is no such topic.
     Missing,
 }
@@ -75,12 +78,13 @@ impl Watch {
     /// Looks at `topic` from now on. The first look also finds out where `start` is, if it is given.
     pub(super) fn spawn(
         consumer: Arc<BaseConsumer<Notices>>,
+        logs: Arc<Logs>,
         topic: String,
         start: Option<KafkaStart>,
     ) -> Result<Watch, SourceError> {
         let shared = Arc::new(Shared::default());
         let watched = Arc::clone(&shared);
-        let run = move || watch(&watched, &consumer, &topic, start);
+        let run = move || watch(&watched, (&consumer, &logs), &topic, start);
         let spawned = std::thread::Builder::new().name("kafka watch".to_owned()).spawn(run);
         spawned.map_err(|error| SourceError::Client { reason: error.to_string() })?;
         Ok(Watch(shared))
@@ -109,11 +113,11 @@ impl Watch {
     }
 }
 
-fn watch(shared: &Shared, consumer: &BaseConsumer<Notices>, topic: &str, start: Option<KafkaStart>) {
+fn watch(shared: &Shared, (consumer, logs): (&BaseConsumer<Notices>, &Logs), topic: &str, start: Option<KafkaStart>) {
     let mut missing_since: Option<Instant> = None;
     for number in 1_u64.. {
         let begins = if shared.lock().seen.is_none() { start } else { None };
-        let seen = look(consumer, topic, begins, ANSWER_MAX);
+        let seen = look(consumer, topic, begins, ANSWER_MAX, &|| logs.serve());
         let mut state = shared.lock();
         let waits_for = match seen {
             Ok(seen) => {
@@ -124,6 +128,11 @@ fn watch(shared: &Shared, consumer: &BaseConsumer<Notices>, topic: &str, start: 
             Err(Unseen::Away(reason)) => {
                 missing_since = None;
                 Some(format!("the brokers of topic {topic} do not answer: {reason}"))
+            }
+            // A user may be created, a certificate replaced.
+            Err(Unseen::Rejected(reason)) => {
+                missing_since = None;
+                Some(format!("the brokers of topic {topic} cannot be talked to: {reason}"))
             }
             Err(Unseen::Missing) => {
                 if missing_since.get_or_insert_with(Instant::now).elapsed() >= GONE_AFTER {
@@ -154,18 +163,28 @@ fn gone(topic: &str) -> SourceError {
     SourceError::Topic { topic: topic.to_owned(), reason: reason.to_owned() }
 }
 
-/// Looks at the topic once.
+/// Looks at the topic once. `hear` lets the client say what it has to say, which tells why brokers do not answer.
 pub(super) fn look(
     consumer: &BaseConsumer<Notices>,
     topic: &str,
     start: Option<KafkaStart>,
     answer_max: Duration,
+    hear: &dyn Fn(),
 ) -> Result<Look, Unseen> {
+    // What the question says is that it timed out; why, a failed connection says.
     let away = |error: KafkaError| match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Unseen::Missing,
-        _ => Unseen::Away(error.to_string()),
+        _ => {
+            hear();
+            match consumer.context().failure() {
+                Some(reason) if consumer.context().rejected() => Unseen::Rejected(reason),
+                reason => Unseen::Away(reason.unwrap_or_else(|| error.to_string())),
+            }
+        }
     };
     let metadata = consumer.fetch_metadata(Some(topic), answer_max).map_err(away)?;
+    hear();
+    consumer.context().answered();
     let Some(seen) = metadata.topics().iter().find(|seen| seen.name() == topic) else { return Err(Unseen::Missing) };
     match seen.error().map(RDKafkaErrorCode::from) {
         None => {}

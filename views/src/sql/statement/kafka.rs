@@ -1,13 +1,20 @@
 //! The grammar of `FROM KAFKA` and of `INCLUDE`.
 
+use std::num::NonZeroU32;
+
 use arrow::datatypes::Field;
 use headwater_connectors::source::{Included, KafkaOptions, KafkaStart};
 
+use super::alter;
 use super::reader::Reader;
 use crate::sql::error::{Position, SqlError};
 
 /// Reads what follows `FROM KAFKA`, which stands at `place`.
-pub(super) fn options(reader: &mut Reader<'_>, place: Position) -> Result<KafkaOptions, SqlError> {
+pub(super) fn options(
+    reader: &mut Reader<'_>,
+    place: Position,
+    limit: &mut Option<NonZeroU32>,
+) -> Result<KafkaOptions, SqlError> {
     let (mut brokers, mut topic, mut start, mut record_bytes_max) = (None, None, None, None);
     let mut properties: Vec<(String, String)> = Vec::new();
     reader.expect("(")?;
@@ -24,13 +31,17 @@ pub(super) fn options(reader: &mut Reader<'_>, place: Position) -> Result<KafkaO
                 "start" => start.replace(start_of(reader)?).is_some(),
                 "brokers" => brokers.replace(text(reader, "addresses in single quotes")?).is_some(),
                 "topic" => topic.replace(text(reader, "a topic in single quotes")?).is_some(),
+                "max_rows_per_second" => {
+                    reader.accept("=");
+                    limit.replace(alter::rows_per_second(reader)?).is_some()
+                }
                 "max_record_bytes" => record_bytes_max.replace(record_bytes(reader)?).is_some(),
                 other => {
                     return Err(SqlError::invalid(format!("unknown option \"{other}\" of FROM KAFKA"))
                         .at(option_place)
                         .hint(
-                            "the options are BROKERS, TOPIC, START OFFSET, START TIMESTAMP and MAX_RECORD_BYTES; a \
-                             property of the client library stands in quotes: 'fetch.min.bytes' '1000'",
+                            "the options are BROKERS, TOPIC, START OFFSET, START TIMESTAMP, MAX_RECORD_BYTES and \
+                             MAX_ROWS_PER_SECOND; a property of the client library stands in quotes: 'fetch.min.bytes' '1000'",
                         ));
                 }
             };

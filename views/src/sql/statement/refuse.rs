@@ -10,7 +10,6 @@ pub(super) fn statement(reader: &Reader<'_>, start: Position) -> SqlError {
             ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE"].as_slice(),
             "rows come from sources only: append to the source's file",
         ),
-        (&["ALTER"], "drop the object and create it anew"),
         (&["SET", "RESET"], "there are no settings in SQL: see the options of the server"),
         (
             &["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT"],
@@ -28,7 +27,7 @@ pub(super) fn statement(reader: &Reader<'_>, start: Position) -> SqlError {
     }
     SqlError::invalid(format!("expected a statement, found {}", reader.shown()))
         .at(start)
-        .hint("statements are CREATE SOURCE, CREATE VIEW, CREATE MATERIALIZED VIEW, DROP, SHOW, EXPLAIN and SELECT")
+        .hint("statements are CREATE SOURCE, CREATE VIEW, CREATE MATERIALIZED VIEW, ALTER SOURCE, DROP, SHOW, EXPLAIN and SELECT")
 }
 
 /// `CREATE` and then something that is not ours.
@@ -59,6 +58,18 @@ pub(super) fn create(reader: &Reader<'_>, start: Position) -> SqlError {
         }
     }
     reader.unexpected("SOURCE, VIEW or MATERIALIZED VIEW")
+}
+
+/// `ALTER` and then something that is not ours.
+pub(super) fn alter(reader: &Reader<'_>, start: Position) -> SqlError {
+    for word in ["VIEW", "MATERIALIZED", "TABLE", "SINK", "INDEX", "SYSTEM", "DATABASE"] {
+        if reader.at(word) {
+            return SqlError::unsupported(format!("the statement ALTER {word}"))
+                .at(start)
+                .hint("drop the object and create it anew; sources can be paused, resumed and limited");
+        }
+    }
+    reader.unexpected("SOURCE")
 }
 
 /// `DROP` and then something that is not ours.

@@ -1,12 +1,13 @@
 //! The grammar of `CREATE SOURCE`.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use headwater_connectors::source::{Compression, Connector, FileOptions, Format};
 
 use super::reader::Reader;
-use super::{CreateSource, kafka};
+use super::{CreateSource, alter, kafka};
 use crate::sql::error::{Position, SqlError};
 use crate::sql::session::types::{Place, arrow_type};
 
@@ -16,7 +17,8 @@ pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, Sql
     let name = reader.new_name()?;
     let (mut fields, nested) = columns(reader)?;
     reader.expect("FROM")?;
-    let mut connector = connector(reader)?;
+    let mut rows_per_second_max = None;
+    let mut connector = connector(reader, &mut rows_per_second_max)?;
     reader.expect("FORMAT")?;
     let format = format(reader)?;
     if let (Format::Csv { .. }, Some((column, place))) = (&format, nested) {
@@ -41,7 +43,14 @@ pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, Sql
             return Err(SqlError::unsupported(format!("{word} on a source")).at(reader.place()).hint("leave it out"));
         }
     }
-    Ok(CreateSource { name, if_not_exists, schema: Arc::new(Schema::new(fields)), connector, format })
+    Ok(CreateSource {
+        name,
+        if_not_exists,
+        schema: Arc::new(Schema::new(fields)),
+        connector,
+        format,
+        rows_per_second_max,
+    })
 }
 
 /// A column and the place of its type.
@@ -149,10 +158,11 @@ fn struct_type(reader: &mut Reader<'_>, pending: &mut usize) -> Result<DataType,
     Ok(data_type)
 }
 
-fn connector(reader: &mut Reader<'_>) -> Result<Connector, SqlError> {
+/// Reads what follows `FROM`; the limit that every connector takes goes to `limit`.
+fn connector(reader: &mut Reader<'_>, limit: &mut Option<NonZeroU32>) -> Result<Connector, SqlError> {
     let place = reader.place();
     if reader.accept("KAFKA") {
-        return kafka::options(reader, place).map(Connector::Kafka);
+        return kafka::options(reader, place, limit).map(Connector::Kafka);
     }
     if !reader.accept("FILE") {
         for word in ["POSTGRES", "MYSQL", "GENERATOR", "LOAD", "WEBHOOK", "S3", "CHANGES"] {
@@ -178,10 +188,11 @@ fn connector(reader: &mut Reader<'_>) -> Result<Connector, SqlError> {
                 let value = reader.string("'auto', 'none', 'gzip' or 'zstd'")?;
                 compression.replace(compression_of(&value, value_place)?).is_some()
             }
+            "max_rows_per_second" => limit.replace(alter::rows_per_second(reader)?).is_some(),
             other => {
                 return Err(SqlError::invalid(format!("unknown option \"{other}\" of FROM FILE"))
                     .at(option_place)
-                    .hint("the options are PATH, FOLLOW and COMPRESSION"));
+                    .hint("the options are PATH, FOLLOW, COMPRESSION and MAX_ROWS_PER_SECOND"));
             }
         };
         if repeated {

@@ -106,6 +106,28 @@ fn sources_say_everything() {
 }
 
 #[test]
+fn sources_are_paused_resumed_and_limited() {
+    let found = source("CREATE SOURCE s (a INT) FROM FILE (PATH 'x', MAX_ROWS_PER_SECOND = 1000) FORMAT CSV");
+    assert_eq!(found.rows_per_second_max, NonZeroU32::new(1_000));
+    let kafka = "CREATE SOURCE s (a INT) FROM KAFKA (BROKERS 'h', TOPIC 't', MAX_ROWS_PER_SECOND 7) FORMAT CSV";
+    assert_eq!(source(kafka).rows_per_second_max, NonZeroU32::new(7));
+    for (text, if_exists, change) in [
+        ("ALTER SOURCE Lines PAUSE", false, PaceChange::Pause),
+        ("alter source if exists lines resume", true, PaceChange::Resume),
+        ("ALTER SOURCE lines SET (MAX_ROWS_PER_SECOND 500)", false, PaceChange::Limit(NonZeroU32::new(500))),
+        ("ALTER SOURCE lines SET (max_rows_per_second = 1)", false, PaceChange::Limit(NonZeroU32::new(1))),
+        ("ALTER SOURCE lines RESET (MAX_ROWS_PER_SECOND)", false, PaceChange::Limit(None)),
+    ] {
+        let Statement::Alter(alter) = one(text).statement else { panic!("{text}") };
+        assert_eq!(alter, AlterSource { name: "lines".to_owned(), if_exists, change }, "{text}");
+    }
+    let other = "expected PAUSE, RESUME, SET or RESET, found \"RENAME\"";
+    invalid("ALTER SOURCE s RENAME TO t", "1:16", other, "creating it anew");
+    let none = "ALTER SOURCE s SET (MAX_ROWS_PER_SECOND 0)";
+    invalid(none, "1:41", "0 cannot be the most rows in a second", "PAUSE");
+}
+
+#[test]
 fn kafka_sources_say_everything() {
     let found = source(
         "CREATE SOURCE t (a INT) FROM KAFKA (
@@ -164,7 +186,8 @@ fn kafka_sources_are_refused_where_they_are_wrong() {
     }
     for (options, place, message, hint) in [
         (", 'auto.offset.reset' 'latest'", "1:48", "the property auto.offset.reset", "START OFFSET"),
-        (", 'security.protocol' 'SSL'", "1:48", "the property security.protocol", "PLAINTEXT only"),
+        (", 'sasl.mechanism' 'GSSAPI'", "1:48", "the property sasl.mechanism", "SCRAM-SHA-256"),
+        (", 'sasl.password' 'word'", "1:48", "the property sasl.password", "never stored"),
         (", BROKERS 'h') FORMAT JSON ENVELOPE UPSERT", "1:82", "ENVELOPE UPSERT", "last row per key"),
         (", BROKERS 'h') FORMAT AVRO", "1:68", "FORMAT AVRO", "JSON"),
     ] {
@@ -350,7 +373,13 @@ fn foreign_statements_are_refused() {
         ("CREATE TEMP VIEW v AS SELECT 1", "1:1", "CREATE TEMP", "durable"),
         ("INSERT INTO t VALUES (1)", "1:1", "the statement INSERT", "append to the source's file"),
         ("UPDATE t SET a = 1", "1:1", "the statement UPDATE", "append"),
-        ("ALTER SOURCE s", "1:1", "the statement ALTER", "drop"),
+        ("ALTER VIEW s", "1:1", "the statement ALTER VIEW", "drop"),
+        (
+            "ALTER SOURCE s SET (PATH 'x')",
+            "1:21",
+            "changing option \"path\" of a source",
+            "MAX_ROWS_PER_SECOND can be changed",
+        ),
         ("BEGIN", "1:1", "the statement BEGIN", "leave it out"),
         ("DROP TABLE t", "1:1", "DROP TABLE", "sources, views"),
         ("DROP VIEW a, b", "1:12", "dropping several objects in one statement", "one DROP"),
