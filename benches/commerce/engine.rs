@@ -63,7 +63,12 @@ impl Running {
         for collection in &planned.imports {
             let (feed, readers) = port(workers);
             let schema = if collection.object == PRODUCTS { products_schema() } else { transactions_schema() };
-            imports.push(Import::Source { collection: *collection, schema, port: PortReaders::new(readers) });
+            imports.push(Import::Source {
+                collection: *collection,
+                schema,
+                port: PortReaders::new(readers),
+                numbered: false,
+            });
             if collection.object == PRODUCTS {
                 let rows = Arc::new(Delta::insert(products.clone()));
                 feed.replay(PortItem::Snapshot(rows)).expect("the dataflow is about to exist");

@@ -38,6 +38,9 @@ pub enum Import {
         schema: SchemaRef,
         /// Where the rows come from.
         port: PortReaders,
+        /// Whether `schema` ends with a BIGINT that the port does not deliver: the place of each row in the order in which
+        /// the port delivers them, from 1 on. It is the same for every number of workers.
+        numbered: bool,
     },
     /// A collection of another dataflow, through its arrangement. The control plane guarantees that the arrangement's
     /// since is not beyond the importer's `as_of`; every worker asserts it.

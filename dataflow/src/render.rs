@@ -13,6 +13,7 @@ mod mfp;
 mod pending;
 mod reduce;
 mod source;
+mod upsert;
 
 use std::collections::BTreeMap;
 
@@ -42,7 +43,9 @@ pub(crate) fn render<'scope>(
     let mut imported: BTreeMap<CollectionId, Chunks<'scope>> = BTreeMap::new();
     for import in &description.imports {
         let stream = match import {
-            Import::Source { schema, port, .. } => source::source(scope, port, schema, context),
+            Import::Source { schema, port, numbered, .. } => {
+                source::source(scope, port, numbered.then_some(schema), context)
+            }
             Import::View { collection, schema } => import::import(scope, *collection, schema, context),
         };
         imported.insert(import.collection(), Chunks::new(stream));
@@ -110,6 +113,7 @@ fn render_node<'scope>(
             context,
         ),
         Op::Distinct { input: id } => Chunks::new(reduce::distinct(input(id), schema, context)),
+        Op::Upsert { input: id, keys, order } => Chunks::new(upsert::upsert(input(id), keys, *order, schema, context)),
         Op::Union { inputs } => {
             let columns: Vec<usize> = (0..schema.fields().len()).collect();
             let all = scope.concatenate(inputs.iter().map(|id| input(id).into_stream()));

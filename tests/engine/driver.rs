@@ -130,7 +130,8 @@ impl Driver {
     /// A port for a collection of a source, and the import that reads it.
     pub(crate) fn port(&self, collection: CollectionId, schema: &SchemaRef) -> (PortFeed, Import) {
         let (feed, readers) = port::port(self.workers);
-        let import = Import::Source { collection, schema: schema.clone(), port: PortReaders::new(readers) };
+        let import =
+            Import::Source { collection, schema: schema.clone(), port: PortReaders::new(readers), numbered: false };
         (feed, import)
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use headwater_connectors::source::SourceDescription;
+use headwater_connectors::source::{Envelope, SourceDescription};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, errors_schema};
 
 use crate::sql::{ObjectKind, PlannedView, Relation, RelationKind, Relations};
@@ -57,6 +57,16 @@ impl Object {
             Definition::Source(_) => ObjectKind::Source,
             Definition::View { .. } => ObjectKind::View,
             Definition::MaterializedView(_) => ObjectKind::MaterializedView,
+        }
+    }
+
+    /// Whether a dataflow keeps the collection: a view's, and the rows of an enveloped source. The others are read from the
+    /// log.
+    pub fn is_maintained(&self, part: Part) -> bool {
+        match &self.definition {
+            Definition::Source(source) => part == Part::Rows && source.envelope != Envelope::None,
+            Definition::View { .. } => false,
+            Definition::MaterializedView(_) => true,
         }
     }
 

@@ -35,6 +35,7 @@ impl Fixture {
                 schema: Arc::new(Schema::new(fields)),
                 connector: Connector::File(options),
                 format,
+                envelope: Envelope::None,
             },
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_connectors::source::{self, SourceDescription};
+use headwater_connectors::source::{self, Envelope, SourceDescription};
 use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::ObjectId;
 
@@ -181,11 +181,12 @@ fn existing(
 }
 
 fn source_object(id: ObjectId, create: CreateSource, text: String) -> Arc<Object> {
-    let CreateSource { name, schema, connector, format, .. } = create;
+    let CreateSource { name, schema, connector, format, envelope, .. } = create;
+    let append_only = envelope == Envelope::None;
     let description =
-        SourceDescription { object: id, name: name.clone(), schema: Arc::clone(&schema), connector, format };
+        SourceDescription { object: id, name: name.clone(), schema: Arc::clone(&schema), connector, format, envelope };
     let definition = Definition::Source(description);
-    Arc::new(Object { id, name, sql: text, definition, schema, append_only: true, reads: BTreeSet::new() })
+    Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads: BTreeSet::new() })
 }
 
 /// Asks for the source once: what is missing is said before anything is applied.
@@ -271,11 +272,18 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
 
 /// The plan of a view by name, or of a query as a view.
 pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Result<String, SqlError> {
-    if let ExplainTarget::Name(name) = target
-        && let Some(object) = catalog.find(name)
-        && let Definition::MaterializedView(planned) = &object.definition
-    {
-        return Ok(planned.explain.clone());
+    let object = match target {
+        ExplainTarget::Name(name) => catalog.find(name),
+        ExplainTarget::Query(_) => None,
+    };
+    match object.map(|object| &object.definition) {
+        Some(Definition::MaterializedView(planned)) => return Ok(planned.explain.clone()),
+        Some(Definition::Source(source)) => {
+            if let Some(planned) = sql::plan_envelope(source) {
+                return Ok(planned.explain);
+            }
+        }
+        Some(Definition::View { .. }) | None => {}
     }
     guarded(|| sql::explain(target, catalog))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use headwater_connectors::ingest::{SourceState, SourceStatus};
-use headwater_dataflow::repr::{ObjectId, Timestamp};
+use headwater_dataflow::repr::{ObjectId, Part, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Coordinator;
@@ -82,7 +82,10 @@ impl Coordinator {
     pub(super) fn state(&self, object: &Object) -> ObjectState {
         match &object.definition {
             Definition::View { .. } => ObjectState::Serving,
-            Definition::Source(_) => self.source_state(object.id),
+            Definition::Source(_) => match self.dataflows.get(&object.id) {
+                Some(dataflow) => self.enveloped_state(object.id, dataflow),
+                None => self.source_state(object.id),
+            },
             Definition::MaterializedView(_) => match self.dataflows.get(&object.id) {
                 Some(dataflow) => self.dataflow_state(object.id, dataflow),
                 None => ObjectState::Planned,
@@ -99,6 +102,24 @@ impl Coordinator {
                 ObjectState::Waiting { reason: reason.clone() }
             }
             (SourceState::Reading, None) => ObjectState::CatchingUp { ratio: read_ratio(&[status]) },
+        }
+    }
+
+    /// Of an enveloped source: it serves when it has been read and what was read is maintained.
+    fn enveloped_state(&self, id: ObjectId, dataflow: &Dataflow) -> ObjectState {
+        let read = self.source_state(id);
+        let maintained = || self.dataflow_state(id, dataflow);
+        match read {
+            ObjectState::Failed { .. } => read,
+            ObjectState::Serving => maintained(),
+            ObjectState::Planned
+            | ObjectState::Hydrating { .. }
+            | ObjectState::CatchingUp { .. }
+            | ObjectState::Waiting { .. }
+            | ObjectState::Stopping => match maintained() {
+                hydrating @ ObjectState::Hydrating { .. } => hydrating,
+                _ => read,
+            },
         }
     }
 
@@ -132,20 +153,20 @@ impl Coordinator {
     /// What is known of an object.
     pub(super) fn info(&self, object: &Object) -> ObjectInfo {
         let bound = self.frontiers().bound;
+        let frontier = self.frontiers().views.get(&object.id).copied().unwrap_or_default();
         let (since, upper, updates, errors) = match object.kind() {
             ObjectKind::Source => {
                 let status = self.parts.ingest.source_status(object.id);
                 let (records, errors) = status.map_or((0, 0), |status| (status.records, status.errors));
-                (0, bound + 1, records, errors)
+                let maintained = object.is_maintained(Part::Rows);
+                let (since, upper) = if maintained { (frontier.since, frontier.upper) } else { (0, bound + 1) };
+                (since, upper, records, errors)
             }
             ObjectKind::View => {
                 let (since, upper) = self.readable_times(object);
                 (since, upper, 0, 0)
             }
-            ObjectKind::MaterializedView => {
-                let frontier = self.frontiers().views.get(&object.id).copied().unwrap_or_default();
-                (frontier.since, frontier.upper, frontier.updates, frontier.errors)
-            }
+            ObjectKind::MaterializedView => (frontier.since, frontier.upper, frontier.updates, frontier.errors),
         };
         let name = |id: &ObjectId| self.catalog.get(*id).map(|read| read.name.clone());
         ObjectInfo {
@@ -169,13 +190,11 @@ impl Coordinator {
         let mut times = (0, frontiers.bound + 1);
         let mut open: Vec<ObjectId> = view.reads.iter().copied().collect();
         while let Some(object) = open.pop().and_then(|id| self.catalog.get(id)) {
-            match object.kind() {
-                ObjectKind::Source => {}
-                ObjectKind::View => open.extend(&object.reads),
-                ObjectKind::MaterializedView => {
-                    let frontier = frontiers.views.get(&object.id).copied().unwrap_or_default();
-                    times = (times.0.max(frontier.since), times.1.min(frontier.upper));
-                }
+            if object.is_maintained(Part::Rows) {
+                let frontier = frontiers.views.get(&object.id).copied().unwrap_or_default();
+                times = (times.0.max(frontier.since), times.1.min(frontier.upper));
+            } else if object.kind() == ObjectKind::View {
+                open.extend(&object.reads);
             }
         }
         times

@@ -2,12 +2,13 @@
 //! only their syntax is checked.
 
 mod kafka;
+mod key;
 mod reader;
 mod refuse;
 mod source;
 
 use arrow::datatypes::SchemaRef;
-use headwater_connectors::source::{Connector, Format};
+use headwater_connectors::source::{Connector, Envelope, Format};
 
 use super::ObjectKind;
 use super::error::{Position, SqlError};
@@ -44,7 +45,7 @@ pub enum Statement {
     Query(String),
 }
 
-/// `CREATE SOURCE [IF NOT EXISTS] name (column type [NOT NULL], …) FROM … FORMAT …`.
+/// `CREATE SOURCE [IF NOT EXISTS] name (column type [NOT NULL] [PRIMARY KEY], …) FROM … FORMAT … [ENVELOPE …]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateSource {
     /// The folded name.
@@ -57,6 +58,8 @@ pub struct CreateSource {
     pub connector: Connector,
     /// What the bytes mean.
     pub format: Format,
+    /// What the records mean.
+    pub envelope: Envelope,
 }
 
 /// `CREATE [MATERIALIZED] VIEW [IF NOT EXISTS] name AS query`.
