@@ -2,10 +2,13 @@
 
 mod away;
 mod crashes;
+mod debezium;
 mod events;
 mod produce;
+mod products;
 mod records;
 mod topics;
+mod upsert;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

@@ -23,4 +23,5 @@ mod retail;
 mod services;
 mod table;
 mod tidy;
+mod upsert;
 mod wire;

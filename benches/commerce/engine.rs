@@ -76,8 +76,14 @@ impl Running {
             feed.replay(PortItem::SnapshotComplete).expect("the dataflow is about to exist");
             feeds.push((*collection, feed));
         }
-        let description =
-            DataflowDescription { object: VIEW, name: query.name().to_owned(), imports, plan: planned.plan, as_of: 0 };
+        let description = DataflowDescription {
+            object: VIEW,
+            name: query.name().to_owned(),
+            imports,
+            plan: planned.plan,
+            errors: None,
+            as_of: 0,
+        };
         engine.send(Command::Create(Box::new(description)));
         let uppers = vec![0; workers];
         let mut running = Running { engine, responses, feeds, uppers, time: 0, sink: Sink::default() };

@@ -102,14 +102,14 @@ pub enum Op {
         input: NodeId,
     },
     /// One row per key out of records that replace each other: at every time the last record of each key, unless that is
-    /// a tombstone. The input never retracts. Its columns are those of the output and two more: a BOOLEAN that says
-    /// whether the record is a tombstone, and a BIGINT that grows with the order of arrival, of which no two are equal.
+    /// a tombstone. The input never retracts. Its first columns are those of the output; behind them stand a BOOLEAN that
+    /// says whether the record is a tombstone, and a BIGINT that grows with the order of arrival, of which no two are equal.
     Upsert {
         /// The input.
         input: NodeId,
         /// The key, by position; never NULL, also in tombstones. Of the other columns tombstones may lack any.
         keys: Vec<usize>,
-        /// The column whose greatest value makes a record the last of its key, the order of arrival among equal ones; if
+        /// The column of the input whose greatest value makes a record the last of its key, the order of arrival among equal ones; if
         /// there is none, the order of arrival alone. A tombstone without a value there comes last of what had arrived.
         order: Option<usize>,
     },

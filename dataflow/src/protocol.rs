@@ -72,6 +72,8 @@ pub struct DataflowDescription {
     pub imports: Vec<Import>,
     /// What is computed.
     pub plan: Plan,
+    /// A collection of errors among the imports whose rows are errors of `object`, too.
+    pub errors: Option<CollectionId>,
     /// The first readable time: all earlier history of the imports counts as of this time.
     pub as_of: Timestamp,
 }

@@ -5,6 +5,7 @@
 
 mod constant;
 mod context;
+mod errors;
 mod export;
 mod import;
 mod join;
@@ -50,7 +51,11 @@ pub(crate) fn render<'scope>(
         };
         imported.insert(import.collection(), Chunks::new(stream));
     }
-    let output = render_plan(scope, &description.plan, &imported, context);
+    let mut output = render_plan(scope, &description.plan, &imported, context);
+    if let Some(collection) = &description.errors {
+        let errors = imported.get(collection).expect("the errors of a dataflow are imported").clone();
+        output = errors::noted(output, errors, context);
+    }
     export::export(output, description, context)
 }
 
@@ -113,7 +118,9 @@ fn render_node<'scope>(
             context,
         ),
         Op::Distinct { input: id } => Chunks::new(reduce::distinct(input(id), schema, context)),
-        Op::Upsert { input: id, keys, order } => Chunks::new(upsert::upsert(input(id), keys, *order, schema, context)),
+        Op::Upsert { input: id, keys, order } => {
+            Chunks::new(upsert::upsert(input(id), &schema_of(id), (keys, *order), schema, context))
+        }
         Op::Union { inputs } => {
             let columns: Vec<usize> = (0..schema.fields().len()).collect();
             let all = scope.concatenate(inputs.iter().map(|id| input(id).into_stream()));

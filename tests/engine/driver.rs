@@ -152,7 +152,7 @@ impl Driver {
         };
         self.exports.insert(object, export);
         let name = format!("view_{}", object.0);
-        let description = DataflowDescription { object, name, imports, plan, as_of };
+        let description = DataflowDescription { object, name, imports, plan, errors: None, as_of };
         self.send(Command::Create(Box::new(description)));
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use headwater_connectors::source::{Envelope, SourceDescription};
+use headwater_connectors::source::SourceDescription;
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, errors_schema};
 
 use crate::sql::{ObjectKind, PlannedView, Relation, RelationKind, Relations};
@@ -40,7 +40,12 @@ pub struct Object {
 #[derive(Clone, Debug)]
 pub enum Definition {
     /// Rows from outside.
-    Source(SourceDescription),
+    Source {
+        /// What is read, and how.
+        description: SourceDescription,
+        /// How the rows of an enveloped source are maintained.
+        table: Option<Box<PlannedView>>,
+    },
     /// A name for a query.
     View {
         /// The query.
@@ -54,19 +59,19 @@ impl Object {
     /// What the object is.
     pub fn kind(&self) -> ObjectKind {
         match self.definition {
-            Definition::Source(_) => ObjectKind::Source,
+            Definition::Source { .. } => ObjectKind::Source,
             Definition::View { .. } => ObjectKind::View,
             Definition::MaterializedView(_) => ObjectKind::MaterializedView,
         }
     }
 
-    /// Whether a dataflow keeps the collection: a view's, and the rows of an enveloped source. The others are read from the
-    /// log.
-    pub fn is_maintained(&self, part: Part) -> bool {
+    /// How a dataflow maintains the object, if one does: materialised views and enveloped sources. Other sources are read
+    /// from the log.
+    pub fn maintained(&self) -> Option<&PlannedView> {
         match &self.definition {
-            Definition::Source(source) => part == Part::Rows && source.envelope != Envelope::None,
-            Definition::View { .. } => false,
-            Definition::MaterializedView(_) => true,
+            Definition::Source { table, .. } => table.as_deref(),
+            Definition::View { .. } => None,
+            Definition::MaterializedView(planned) => Some(planned),
         }
     }
 
@@ -199,7 +204,7 @@ impl Relations for Catalog {
         };
         let kind = match &object.definition {
             Definition::View { query } => RelationKind::View { query: query.clone() },
-            Definition::Source(_) | Definition::MaterializedView(_) => RelationKind::Collection {
+            Definition::Source { .. } | Definition::MaterializedView(_) => RelationKind::Collection {
                 collection: object.id.rows(),
                 schema: SchemaRef::clone(&object.schema),
                 append_only: object.append_only,

@@ -22,7 +22,9 @@ pub use error::{Position, SqlError, SqlErrorKind};
 pub use explain::{explain, explain_plan};
 pub use plan::{PlannedView, plan_view};
 pub use read::{PlannedRead, plan_read};
-pub use statement::{CreateSource, CreateView, DropObject, Explain, ExplainTarget, Parsed, Show, Statement, parse};
+pub use statement::{
+    CreateSource, CreateView, DropObject, Explain, ExplainTarget, Order, Parsed, Show, Statement, parse,
+};
 
 /// The kinds of objects in the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

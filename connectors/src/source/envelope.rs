@@ -19,8 +19,6 @@ pub enum Envelope {
     Upsert {
         /// The columns of the key, by position; none of them is nullable.
         key: Vec<usize>,
-        /// The column by whose greatest value the last record of a key is told, instead of by arrival.
-        order: Option<usize>,
     },
     /// A record is a change as Debezium's connectors write them, in JSON.
     Debezium {
@@ -34,15 +32,7 @@ impl Envelope {
     pub fn key(&self) -> Option<&[usize]> {
         match self {
             Envelope::None => None,
-            Envelope::Upsert { key, .. } | Envelope::Debezium { key } => Some(key),
-        }
-    }
-
-    /// The column by whose greatest value the last record of a key is told.
-    pub fn order(&self) -> Option<usize> {
-        match self {
-            Envelope::Upsert { order, .. } => *order,
-            Envelope::None | Envelope::Debezium { .. } => None,
+            Envelope::Upsert { key } | Envelope::Debezium { key } => Some(key),
         }
     }
 }

@@ -21,12 +21,12 @@ use crate::state::{Change, UpsertTable};
 /// The last record of each key; see [`crate::plan::Op::Upsert`].
 pub(super) fn upsert<'scope>(
     chunks: Chunks<'scope>,
-    keys: &[usize],
-    order: Option<usize>,
+    input_schema: &SchemaRef,
+    (keys, order): (&[usize], Option<usize>),
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let keyer = Keyer::new(keys, order, schema, context.peers);
+    let keyer = Keyer::new(input_schema, keys, order, schema, context.peers);
     apply(key_records(chunks, keyer), order.is_some(), schema.clone())
 }
 
@@ -75,16 +75,16 @@ struct Keyer {
     keys: Vec<usize>,
     key_codec: RowCodec,
     order: Option<(usize, RowCodec)>,
-    /// How many columns leave; the two behind them are the flag and the sequence.
+    /// How many columns leave; behind them stand the flag and the sequence.
     width: usize,
     row_codec: RowCodec,
     peers: usize,
 }
 
 impl Keyer {
-    fn new(keys: &[usize], order: Option<usize>, schema: &SchemaRef, peers: usize) -> Keyer {
+    fn new(input: &SchemaRef, keys: &[usize], order: Option<usize>, schema: &SchemaRef, peers: usize) -> Keyer {
         let codec = |columns: &[usize]| {
-            RowCodec::new(columns.iter().map(|column| schema.field(*column).data_type()))
+            RowCodec::new(columns.iter().map(|column| input.field(*column).data_type()))
                 .unwrap_or_else(|error| panic!("a planned key cannot be encoded: {error}"))
         };
         Keyer {
@@ -100,15 +100,15 @@ impl Keyer {
     /// The records of a chunk, one block a worker that gets any.
     fn run(&self, time: Timestamp, delta: &Delta) -> Vec<Records> {
         assert!(matches!(delta.diffs, Diffs::Ones), "records are only added");
-        let columns = delta.rows.columns();
-        let (columns, beside) = columns.split_at(self.width);
+        let all = delta.rows.columns();
+        let (columns, beside) = all.split_at(self.width);
         let (tombstones, sequences) = (beside[0].as_boolean(), beside[1].as_primitive::<Int64Type>());
         let encode = |codec: &RowCodec, columns: &[ArrayRef]| codec.encode(columns).expect("rows have planned types");
         let keys: Vec<ArrayRef> = self.keys.iter().map(|column| columns[*column].clone()).collect();
         let keys = encode(&self.key_codec, &keys);
         let rows = encode(&self.row_codec, columns);
         let orders = self.order.as_ref().map(|(column, codec)| {
-            let column = &columns[*column];
+            let column = &all[*column];
             (column, encode(codec, std::slice::from_ref(column)))
         });
         let mut out: Vec<Records> =

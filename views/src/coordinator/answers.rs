@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_dataflow::repr::{Part, Timestamp};
+use headwater_dataflow::repr::Timestamp;
 use tokio::sync::mpsc;
 
 use super::Coordinator;
@@ -56,8 +56,8 @@ impl Coordinator {
             let missing = || ControlError::NotFound { kind, name: name.clone() };
             let object = self.catalog.owner(name).ok_or_else(missing)?;
             match self.catalog.collection(name) {
-                Some((collection, object)) if object.is_maintained(collection.part) => collections.push(collection),
-                found => return Err(refuse(not_subscribable(object, found.map(|(collection, _)| collection.part)))),
+                Some((collection, object)) if object.maintained().is_some() => collections.push(collection),
+                _ => return Err(refuse(not_subscribable(object))),
             }
         }
         Ok(self.parts.hub.subscribe(collections, options))
@@ -141,9 +141,8 @@ fn is_name(target: &str) -> bool {
     target.split_whitespace().count() == 1
 }
 
-fn not_subscribable(object: &Object, part: Option<Part>) -> SqlError {
-    let of = if part == Some(Part::Errors) { "the errors of " } else { "" };
-    let message = format!("{of}\"{}\", a {}, cannot be subscribed to", object.name, object.kind());
+fn not_subscribable(object: &Object) -> SqlError {
+    let message = format!("\"{}\" is a {}, which cannot be subscribed to", object.name, object.kind());
     SqlError::new(SqlErrorKind::Unsupported, message)
         .hint("create a materialized view over it and subscribe to that, or to its errors")
 }

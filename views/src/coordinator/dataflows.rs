@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use headwater_dataflow::port::PortFeed;
 use headwater_dataflow::protocol::{DataflowDescription, Import, PortReaders};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, Timestamp};
@@ -40,7 +39,7 @@ pub(super) enum Stage {
 
 /// A dataflow of the engine.
 pub(super) struct Dataflow {
-    /// The objects whose collections it imports; that of an enveloped source imports its own object's records.
+    /// The objects whose collections it imports; that of an enveloped source imports its own log.
     imports: BTreeSet<ObjectId>,
     /// Where its snapshot comes in.
     pub(super) feeds: Vec<PortFeed>,
@@ -65,12 +64,12 @@ impl Coordinator {
         let mut imports = Vec::new();
         for collection in &collections {
             let collection = *collection;
-            let records = (collection.object == object.id).then(|| records(object)).flatten();
-            let numbered = records.is_some();
-            let schema = match (records, self.catalog.get(collection.object)) {
-                (Some(records), _) => records,
-                (None, Some(read)) => read.columns(collection.part),
-                (None, None) => Arc::new(arrow::datatypes::Schema::empty()),
+            let numbered = collection == object.id.rows();
+            let schema = match (&object.definition, self.catalog.get(collection.object)) {
+                (Definition::Source { description, .. }, _) if numbered => record_schema(description),
+                (_, Some(read)) => read.columns(collection.part),
+                (_, None) if collection.object == object.id => object.columns(collection.part),
+                (_, None) => Arc::new(arrow::datatypes::Schema::empty()),
             };
             imports.push(match ports.remove(&collection) {
                 Some((feed, readers)) => {
@@ -91,6 +90,7 @@ impl Coordinator {
             name: object.name.clone(),
             imports,
             plan: planned.plan.clone(),
+            errors: (object.kind() == ObjectKind::Source).then(|| object.id.errors()),
             as_of: seam.as_of,
         };
         self.parts.hub.create(description, self.parts.history_ms, object.columns(Part::Rows));
@@ -100,10 +100,9 @@ impl Coordinator {
 
     /// Whether the dataflow of `reader` gets a collection from the log: what no other dataflow maintains.
     fn comes_through_port(&self, collection: CollectionId, reader: ObjectId) -> bool {
-        let maintained = |object: &Arc<Object>| object.is_maintained(collection.part);
         collection.object == CLOCK
             || collection.object == reader
-            || !self.catalog.get(collection.object).is_some_and(maintained)
+            || self.catalog.get(collection.object).is_some_and(|object| object.maintained().is_none())
     }
 
     /// Drops an object by name, with its dependents if `cascade`.
@@ -191,13 +190,5 @@ impl Coordinator {
     /// How many dataflows the engine holds, those on their way out included.
     pub(super) fn dataflow_stages(&self) -> BTreeMap<ObjectId, Stage> {
         self.dataflows.iter().map(|(object, dataflow)| (*object, dataflow.stage)).collect()
-    }
-}
-
-/// The columns in which the records of an enveloped source enter its own dataflow.
-fn records(object: &Object) -> Option<SchemaRef> {
-    match &object.definition {
-        Definition::Source(source) => Some(record_schema(source)),
-        Definition::View { .. } | Definition::MaterializedView(_) => None,
     }
 }

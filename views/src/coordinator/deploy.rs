@@ -10,7 +10,7 @@ use super::{Change, Coordinator, Parts};
 use crate::catalog::store::{self, StoreError};
 use crate::catalog::{Definition, Object};
 use crate::control::{Action, ControlError, QueryAnswer, Reply, Script, StatementOutcome};
-use crate::sql::{ObjectKind, SqlError, plan_envelope};
+use crate::sql::{ObjectKind, SqlError};
 
 /// A deployment on its way: what is done, what is not.
 pub(super) struct Deployment {
@@ -208,10 +208,10 @@ impl Coordinator {
     /// materialised view is computed from `as_of` on (`None`: from the present tick on).
     fn bring_to_life(&mut self, object: &Object, as_of: Option<Timestamp>) -> Result<(), ControlError> {
         match &object.definition {
-            Definition::Source(description) => {
+            Definition::Source { description, table } => {
                 self.parts.ingest.add_source(description.clone()).map_err(edge_failed)?;
-                let Some(planned) = plan_envelope(description) else { return Ok(()) };
-                self.create_dataflow(object, &planned, as_of).inspect_err(|_| self.remove_source(object.id))
+                let Some(planned) = table else { return Ok(()) };
+                self.create_dataflow(object, planned, as_of).inspect_err(|_| self.remove_source(object.id))
             }
             Definition::View { .. } => Ok(()),
             Definition::MaterializedView(planned) => self.create_dataflow(object, planned, as_of),

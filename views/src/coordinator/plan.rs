@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_connectors::source::{self, Envelope, SourceDescription};
+use headwater_connectors::source::{self, SourceDescription};
 use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::ObjectId;
 
@@ -92,7 +92,7 @@ pub(super) fn plan_scripts(catalog: &Catalog, scripts: &[Script], base_dir: &Pat
 pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<Arc<Object>, SqlError> {
     let parsed = sql::parse(text)?.into_iter().next().ok_or_else(|| SqlError::invalid("the statement is empty"))?;
     match parsed.statement {
-        Statement::CreateSource(create) => Ok(source_object(id, create, parsed.text)),
+        Statement::CreateSource(create) => source_object(id, create, parsed.text),
         Statement::CreateView(create) => view_object(catalog, id, create, parsed.text),
         Statement::CreateMaterializedView(create) => materialized_object(catalog, id, create, parsed.text),
         Statement::Drop(_) | Statement::Show(_) | Statement::Explain(_) | Statement::Query(_) => {
@@ -124,7 +124,7 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path) -> Result<
             if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
                 return Ok(work);
             }
-            let object = source_object(id, create, text);
+            let object = source_object(id, create, text)?;
             check_source(&object, base_dir).map_err(|error| error.at(position))?;
             Ok(Work::Create(object))
         }
@@ -180,18 +180,19 @@ fn existing(
         .at(position))
 }
 
-fn source_object(id: ObjectId, create: CreateSource, text: String) -> Arc<Object> {
-    let CreateSource { name, schema, connector, format, envelope, .. } = create;
-    let append_only = envelope == Envelope::None;
+fn source_object(id: ObjectId, create: CreateSource, text: String) -> Result<Arc<Object>, SqlError> {
+    let CreateSource { name, schema, connector, format, envelope, order, .. } = create;
     let description =
         SourceDescription { object: id, name: name.clone(), schema: Arc::clone(&schema), connector, format, envelope };
-    let definition = Definition::Source(description);
-    Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads: BTreeSet::new() })
+    let table = sql::plan_envelope(&description, order.as_ref())?.map(Box::new);
+    let append_only = table.is_none();
+    let definition = Definition::Source { description, table };
+    Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads: BTreeSet::new() }))
 }
 
 /// Asks for the source once: what is missing is said before anything is applied.
 fn check_source(object: &Object, base_dir: &Path) -> Result<(), SqlError> {
-    let Definition::Source(description) = &object.definition else { return Ok(()) };
+    let Definition::Source { description, .. } = &object.definition else { return Ok(()) };
     match source::check(description, base_dir) {
         Ok(()) => Ok(()),
         Err(error) => Err(SqlError::invalid(format!("source \"{}\" cannot be read: {error}", object.name))),
@@ -272,18 +273,10 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
 
 /// The plan of a view by name, or of a query as a view.
 pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Result<String, SqlError> {
-    let object = match target {
-        ExplainTarget::Name(name) => catalog.find(name),
-        ExplainTarget::Query(_) => None,
-    };
-    match object.map(|object| &object.definition) {
-        Some(Definition::MaterializedView(planned)) => return Ok(planned.explain.clone()),
-        Some(Definition::Source(source)) => {
-            if let Some(planned) = sql::plan_envelope(source) {
-                return Ok(planned.explain);
-            }
-        }
-        Some(Definition::View { .. }) | None => {}
+    if let ExplainTarget::Name(name) = target
+        && let Some(planned) = catalog.find(name).and_then(|object| object.maintained())
+    {
+        return Ok(planned.explain.clone());
     }
     guarded(|| sql::explain(target, catalog))
 }

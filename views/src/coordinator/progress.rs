@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use headwater_connectors::ingest::{SourceState, SourceStatus};
-use headwater_dataflow::repr::{ObjectId, Part, Timestamp};
+use headwater_dataflow::repr::{ObjectId, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Coordinator;
@@ -82,7 +82,7 @@ impl Coordinator {
     pub(super) fn state(&self, object: &Object) -> ObjectState {
         match &object.definition {
             Definition::View { .. } => ObjectState::Serving,
-            Definition::Source(_) => match self.dataflows.get(&object.id) {
+            Definition::Source { .. } => match self.dataflows.get(&object.id) {
                 Some(dataflow) => self.enveloped_state(object.id, dataflow),
                 None => self.source_state(object.id),
             },
@@ -158,9 +158,10 @@ impl Coordinator {
             ObjectKind::Source => {
                 let status = self.parts.ingest.source_status(object.id);
                 let (records, errors) = status.map_or((0, 0), |status| (status.records, status.errors));
-                let maintained = object.is_maintained(Part::Rows);
-                let (since, upper) = if maintained { (frontier.since, frontier.upper) } else { (0, bound + 1) };
-                (since, upper, records, errors)
+                match object.maintained() {
+                    Some(_) => (frontier.since, frontier.upper, records, frontier.errors),
+                    None => (0, bound + 1, records, errors),
+                }
             }
             ObjectKind::View => {
                 let (since, upper) = self.readable_times(object);
@@ -190,7 +191,7 @@ impl Coordinator {
         let mut times = (0, frontiers.bound + 1);
         let mut open: Vec<ObjectId> = view.reads.iter().copied().collect();
         while let Some(object) = open.pop().and_then(|id| self.catalog.get(id)) {
-            if object.is_maintained(Part::Rows) {
+            if object.maintained().is_some() {
                 let frontier = frontiers.views.get(&object.id).copied().unwrap_or_default();
                 times = (times.0.max(frontier.since), times.1.min(frontier.upper));
             } else if object.kind() == ObjectKind::View {

@@ -133,7 +133,7 @@ impl Coordinator {
                 let message = "an object that the query reads was dropped".to_owned();
                 return Readiness::Never(ControlError::NotReady { message });
             };
-            if !object.is_maintained(collection.part) {
+            if object.maintained().is_none() {
                 continue;
             }
             let frontier = frontiers.views.get(&object.id).copied().unwrap_or_default();
@@ -174,7 +174,7 @@ impl Coordinator {
         let mut rows = BTreeMap::new();
         for collection in planned.collections() {
             let Some(object) = self.catalog.get(collection.object) else { continue };
-            let from = if object.is_maintained(collection.part) {
+            let from = if object.maintained().is_some() {
                 Rows::Maintained {
                     name: object.name.clone(),
                     schema: object.columns(collection.part),

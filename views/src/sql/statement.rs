@@ -60,6 +60,17 @@ pub struct CreateSource {
     pub format: Format,
     /// What the records mean.
     pub envelope: Envelope,
+    /// How the last record of a key is told, if not by arrival.
+    pub order: Option<Order>,
+}
+
+/// The expression of `ENVELOPE UPSERT (ORDER BY expression)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its exact text.
+    pub text: String,
+    /// Where it begins in the script.
+    pub position: Position,
 }
 
 /// `CREATE [MATERIALIZED] VIEW [IF NOT EXISTS] name AS query`.

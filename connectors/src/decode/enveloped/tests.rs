@@ -78,7 +78,7 @@ impl Reading {
 }
 
 fn upsert(key: &[usize]) -> Envelope {
-    Envelope::Upsert { key: key.to_vec(), order: None }
+    Envelope::Upsert { key: key.to_vec() }
 }
 
 #[test]

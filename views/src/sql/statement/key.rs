@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, Field};
 use headwater_connectors::source::{Connector, Envelope, Format};
 
+use super::Order;
 use super::reader::Reader;
 use crate::sql::error::{Position, SqlError};
 
@@ -19,7 +20,7 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) enum Declared {
     None,
-    Upsert { place: Position, order: Option<(String, Position)> },
+    Upsert { place: Position, order: Option<Order> },
     Debezium { place: Position },
 }
 
@@ -91,7 +92,7 @@ fn column(fields: &[Field], name: &str, place: Position) -> Result<usize, SqlErr
     })
 }
 
-/// Reads `[ENVELOPE NONE | UPSERT [(ORDER BY column)] | DEBEZIUM]`.
+/// Reads `[ENVELOPE NONE | UPSERT [(ORDER BY expression)] | DEBEZIUM]`.
 pub(super) fn declared(reader: &mut Reader<'_>) -> Result<Declared, SqlError> {
     if !reader.accept("ENVELOPE") || reader.accept("NONE") {
         return Ok(Declared::None);
@@ -113,35 +114,35 @@ pub(super) fn declared(reader: &mut Reader<'_>) -> Result<Declared, SqlError> {
 }
 
 /// Reads what follows `UPSERT (`.
-fn order(reader: &mut Reader<'_>) -> Result<(String, Position), SqlError> {
+fn order(reader: &mut Reader<'_>) -> Result<Order, SqlError> {
     reader.expect("ORDER")?;
     reader.expect("BY")?;
-    let place = reader.place();
-    let name = reader.name()?;
+    let position = reader.place();
+    let text = reader.expression()?;
     if !reader.accept("ASC") && (reader.at("DESC") || reader.at("NULLS")) {
         return Err(SqlError::unsupported(format!("{} in an envelope", reader.shown().trim_matches('"')))
             .at(reader.place())
             .hint("the greatest value makes a record the last of its key, and NULL is the least: leave it out"));
     }
     if reader.at(",") {
-        return Err(SqlError::unsupported("an order by several columns in an envelope")
+        return Err(SqlError::unsupported("an order by several expressions in an envelope")
             .at(reader.place())
-            .hint("name one column: equal values are told apart by their order of arrival"));
+            .hint("write one: equal values are told apart by their order of arrival"));
     }
     reader.expect(")")?;
-    Ok((name, place))
+    Ok(Order { text, position })
 }
 
-/// The envelope of a source whose first `declared` of all `fields` are its own columns. The key's columns become NOT NULL.
+/// The envelope of a source with the columns `fields`, and how the last record of a key is told. The key's columns become
+/// NOT NULL.
 pub(super) fn envelope(
     said: Declared,
     key: Option<Key>,
     fields: &mut [Field],
-    declared: usize,
     (connector, format): (&Connector, Format),
-) -> Result<Envelope, SqlError> {
+) -> Result<(Envelope, Option<Order>), SqlError> {
     match (said, key) {
-        (Declared::None, None) => Ok(Envelope::None),
+        (Declared::None, None) => Ok((Envelope::None, None)),
         (Declared::None, Some(key)) => {
             Err(SqlError::unsupported("PRIMARY KEY on a source whose rows are only appended").at(key.place).hint(
                 "add ENVELOPE UPSERT behind the format, which keeps the last row of each key, or leave the key out",
@@ -149,31 +150,16 @@ pub(super) fn envelope(
         }
         (Declared::Upsert { place, .. }, None) => Err(without_key("UPSERT", place)),
         (Declared::Debezium { place }, None) => Err(without_key("DEBEZIUM", place)),
-        (Declared::Upsert { order, .. }, Some(key)) => {
-            let key = key.find(&mut fields[..declared])?;
-            let order = order.map(|(name, place)| order_column(fields, &name, place)).transpose()?;
-            Ok(Envelope::Upsert { key, order })
-        }
+        (Declared::Upsert { order, .. }, Some(key)) => Ok((Envelope::Upsert { key: key.find(fields)? }, order)),
         (Declared::Debezium { place }, Some(key)) => {
             if !matches!((connector, format), (Connector::Kafka(_), Format::Json)) {
                 return Err(SqlError::unsupported("ENVELOPE DEBEZIUM on what is no topic in JSON")
                     .at(place)
                     .hint("write FROM KAFKA (…) FORMAT JSON ENVELOPE DEBEZIUM"));
             }
-            Ok(Envelope::Debezium { key: key.find(&mut fields[..declared])? })
+            Ok((Envelope::Debezium { key: key.find(fields)? }, None))
         }
     }
-}
-
-fn order_column(fields: &[Field], name: &str, place: Position) -> Result<usize, SqlError> {
-    let index = column(fields, name, place)?;
-    let data_type = fields[index].data_type();
-    if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
-        return Err(SqlError::unsupported(format!("an order by column \"{name}\" in an envelope"))
-            .at(place)
-            .hint("order by a number, a text, a date or a timestamp"));
-    }
-    Ok(index)
 }
 
 fn without_key(envelope: &str, place: Position) -> SqlError {

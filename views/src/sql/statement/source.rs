@@ -45,8 +45,8 @@ pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, Sql
             return Err(SqlError::unsupported(format!("{word} on a source")).at(reader.place()).hint("leave it out"));
         }
     }
-    let envelope = key::envelope(envelope, key, &mut fields, declared, (&connector, format))?;
-    Ok(CreateSource { name, if_not_exists, schema: Arc::new(Schema::new(fields)), connector, format, envelope })
+    let (envelope, order) = key::envelope(envelope, key, &mut fields[..declared], (&connector, format))?;
+    Ok(CreateSource { name, if_not_exists, schema: Arc::new(Schema::new(fields)), connector, format, envelope, order })
 }
 
 /// The declared columns.
