@@ -10,6 +10,7 @@ use super::json::{self, Names, Values};
 use super::{BadRecord, record_text};
 
 /// What a record's key says.
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack while one record is decoded")]
 #[derive(Debug)]
 pub(super) enum RecordKey<'a> {
     /// Values of columns.
