@@ -13,4 +13,5 @@ mod reference;
 mod scaling;
 mod seam;
 mod sharing;
+mod upsert;
 mod world;

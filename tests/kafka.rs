@@ -2,13 +2,16 @@
 
 mod away;
 mod crashes;
+mod debezium;
 mod events;
 mod figures;
 mod produce;
+mod products;
 mod records;
 #[cfg(feature = "kafka-tls")]
 mod tls;
 mod topics;
+mod upsert;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

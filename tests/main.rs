@@ -24,4 +24,5 @@ mod retail;
 mod services;
 mod table;
 mod tidy;
+mod upsert;
 mod wire;

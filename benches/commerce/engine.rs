@@ -63,7 +63,12 @@ impl Running {
         for collection in &planned.imports {
             let (feed, readers) = port(workers);
             let schema = if collection.object == PRODUCTS { products_schema() } else { transactions_schema() };
-            imports.push(Import::Source { collection: *collection, schema, port: PortReaders::new(readers) });
+            imports.push(Import::Source {
+                collection: *collection,
+                schema,
+                port: PortReaders::new(readers),
+                numbered: false,
+            });
             if collection.object == PRODUCTS {
                 let rows = Arc::new(Delta::insert(products.clone()));
                 feed.replay(PortItem::Snapshot(rows)).expect("the dataflow is about to exist");
@@ -71,8 +76,14 @@ impl Running {
             feed.replay(PortItem::SnapshotComplete).expect("the dataflow is about to exist");
             feeds.push((*collection, feed));
         }
-        let description =
-            DataflowDescription { object: VIEW, name: query.name().to_owned(), imports, plan: planned.plan, as_of: 0 };
+        let description = DataflowDescription {
+            object: VIEW,
+            name: query.name().to_owned(),
+            imports,
+            plan: planned.plan,
+            errors: None,
+            as_of: 0,
+        };
         engine.send(Command::Create(Box::new(description)));
         let uppers = vec![0; workers];
         let mut running = Running { engine, responses, feeds, uppers, time: 0, sink: Sink::default() };

@@ -232,7 +232,7 @@ Examples:
   headwater subscribe -o json --progress daily hourly
   headwater subscribe -o csv --until-progress 1764140400000 daily > changes.csv")]
 pub(crate) struct SubscribeArgs {
-    /// Materialised views, or their `NAME$errors`.
+    /// Materialised views and sources with a key, or their `NAME$errors`.
     #[arg(required = true, value_name = "VIEW")]
     pub(crate) views: Vec<String>,
     /// Only changes from now on.

@@ -7,8 +7,11 @@
 mod column;
 mod columns;
 mod csv;
+mod debezium;
+mod enveloped;
 mod json;
 mod message;
+mod record_key;
 mod scan;
 mod time;
 mod value;

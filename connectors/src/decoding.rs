@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 
 use crate::decode::{BadRecord, Columns, Decoder, MessageDecoder, MessageView, Step, push_json};
-use crate::source::{Format, SourceError};
+use crate::source::{Envelope, Format, SourceError};
 
 /// The longest record that [`Records`] takes, in bytes.
 const BYTES_MAX: usize = 1 << 20;
@@ -26,7 +26,7 @@ impl Records {
     /// # Errors
     /// A type or a delimiter that a source cannot have.
     pub fn new(schema: &SchemaRef, format: Format) -> Result<Records, SourceError> {
-        let decoder = MessageDecoder::new(format, schema.fields().len(), Vec::new(), BYTES_MAX)?;
+        let decoder = MessageDecoder::new(format, Envelope::None, schema.fields().len(), Vec::new(), BYTES_MAX)?;
         Ok(Records { decoder, columns: Columns::new(schema)? })
     }
 

@@ -190,9 +190,9 @@ impl Ingest {
         let (log, reached) = match core.recovered.get(&object) {
             Some((Some(log), reached)) => (Arc::clone(log), reached.clone()),
             Some((None, reached)) => {
-                (begin_object(&inner.config.data_dir, object, description.schema.clone())?, reached.clone())
+                (begin_object(&inner.config.data_dir, object, description.logged_schema())?, reached.clone())
             }
-            None => (begin_object(&inner.config.data_dir, object, description.schema.clone())?, Reached::default()),
+            None => (begin_object(&inner.config.data_dir, object, description.logged_schema())?, Reached::default()),
         };
         check_columns(&description, &log.schema(Part::Rows))?;
         let (counts, last_tick) = {
@@ -480,13 +480,14 @@ fn check_columns(description: &SourceDescription, logged: &SchemaRef) -> Result<
             .collect();
         format!("({})", columns.join(", "))
     };
-    if description.schema.fields() == logged.fields() {
+    let declared = description.logged_schema();
+    if declared.fields() == logged.fields() {
         return Ok(());
     }
     Err(EdgeError::SchemaChanged {
         object: description.object,
         name: description.name.clone(),
-        declared: columns(&description.schema),
+        declared: columns(&declared),
         logged: columns(logged),
     })
 }

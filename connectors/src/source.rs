@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use headwater_dataflow::repr::ObjectId;
 use serde::{Deserialize, Serialize};
 
+mod envelope;
 mod error;
 mod file;
 mod files;
@@ -24,6 +25,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use envelope::{DELETED, Envelope};
 pub use error::SourceError;
 
 /// A source as its `CREATE SOURCE` statement describes it.
@@ -39,6 +41,8 @@ pub struct SourceDescription {
     pub connector: Connector,
     /// What the bytes mean.
     pub format: Format,
+    /// What the records mean.
+    pub envelope: Envelope,
     /// How fast it is read.
     pub pace: Pace,
 }
@@ -200,7 +204,8 @@ pub struct SourcePosition(pub String);
 
 /// One open source.
 pub trait Source: Send + Debug {
-    /// The next rows: at most `rows_max` rows and at most `rows_max` errors, so that the caller bounds what it holds.
+    /// The next rows: at most `rows_max` rows and at most `rows_max` errors, so that the caller bounds what it holds. The
+    /// last record may make two rows.
     ///
     /// Returns at once when there is something to return or when the state changed, and blocks for at most about 50 ms
     /// otherwise. A record that does not decode is one row of `errors` and never an `Err`.
@@ -224,7 +229,7 @@ pub trait Source: Send + Debug {
 /// What one poll returns.
 #[derive(Clone, Debug)]
 pub struct Polled {
-    /// The good rows, in the schema of the description; also together with [`PollState::Ended`].
+    /// The good rows, with the columns of [`SourceDescription::logged_schema`]; also together with [`PollState::Ended`].
     pub rows: RecordBatch,
     /// The bad records, in the shape of [`headwater_dataflow::repr::errors_schema`].
     pub errors: RecordBatch,

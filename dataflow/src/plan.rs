@@ -101,6 +101,18 @@ pub enum Op {
         /// The input.
         input: NodeId,
     },
+    /// One row per key out of records that replace each other: at every time the last record of each key, unless that is
+    /// a tombstone. The input never retracts. Its first columns are those of the output; behind them stand a BOOLEAN that
+    /// says whether the record is a tombstone, and a BIGINT that grows with the order of arrival, of which no two are equal.
+    Upsert {
+        /// The input.
+        input: NodeId,
+        /// The key, by position; never NULL, also in tombstones. Of the other columns tombstones may lack any.
+        keys: Vec<usize>,
+        /// The column of the input whose greatest value makes a record the last of its key, the order of arrival among equal ones; if
+        /// there is none, the order of arrival alone. A tombstone without a value there comes last of what had arrived.
+        order: Option<usize>,
+    },
     /// All rows of all inputs.
     Union {
         /// The inputs; their schemas have the same types.
@@ -205,7 +217,9 @@ impl Op {
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
             Op::Constant { .. } | Op::Get { .. } => Vec::new(),
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => vec![*input],
+            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
+                vec![*input]
+            }
             Op::Join { left, right, .. } => vec![*left, *right],
             Op::JoinReduce { facts, partners, .. } => vec![facts.input, partners.input],
             Op::Union { inputs } => inputs.clone(),
@@ -216,7 +230,9 @@ impl Op {
     pub fn with_inputs(mut self, rename: impl Fn(NodeId) -> NodeId) -> Op {
         match &mut self {
             Op::Constant { .. } | Op::Get { .. } => {}
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } => *input = rename(*input),
+            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
+                *input = rename(*input);
+            }
             Op::Join { left, right, .. } => (*left, *right) = (rename(*left), rename(*right)),
             Op::JoinReduce { facts, partners, .. } => {
                 (facts.input, partners.input) = (rename(facts.input), rename(partners.input));

@@ -38,6 +38,9 @@ pub enum Import {
         schema: SchemaRef,
         /// Where the rows come from.
         port: PortReaders,
+        /// Whether `schema` ends with a BIGINT that the port does not deliver: the place of each row in the order in which
+        /// the port delivers them, from 1 on. It is the same for every number of workers.
+        numbered: bool,
     },
     /// A collection of another dataflow, through its arrangement. The control plane guarantees that the arrangement's
     /// since is not beyond the importer's `as_of`; every worker asserts it.
@@ -69,6 +72,8 @@ pub struct DataflowDescription {
     pub imports: Vec<Import>,
     /// What is computed.
     pub plan: Plan,
+    /// A collection of errors among the imports whose rows are errors of `object`, too.
+    pub errors: Option<CollectionId>,
     /// The first readable time: all earlier history of the imports counts as of this time.
     pub as_of: Timestamp,
 }

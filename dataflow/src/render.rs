@@ -5,6 +5,7 @@
 
 mod constant;
 mod context;
+mod errors;
 mod export;
 mod import;
 mod join;
@@ -13,6 +14,7 @@ mod mfp;
 mod pending;
 mod reduce;
 mod source;
+mod upsert;
 
 use std::collections::BTreeMap;
 
@@ -42,12 +44,18 @@ pub(crate) fn render<'scope>(
     let mut imported: BTreeMap<CollectionId, Chunks<'scope>> = BTreeMap::new();
     for import in &description.imports {
         let stream = match import {
-            Import::Source { schema, port, .. } => source::source(scope, port, schema, context),
+            Import::Source { schema, port, numbered, .. } => {
+                source::source(scope, port, numbered.then_some(schema), context)
+            }
             Import::View { collection, schema } => import::import(scope, *collection, schema, context),
         };
         imported.insert(import.collection(), Chunks::new(stream));
     }
-    let output = render_plan(scope, &description.plan, &imported, context);
+    let mut output = render_plan(scope, &description.plan, &imported, context);
+    if let Some(collection) = &description.errors {
+        let errors = imported.get(collection).expect("the errors of a dataflow are imported").clone();
+        output = errors::noted(output, errors, context);
+    }
     export::export(output, description, context)
 }
 
@@ -110,6 +118,9 @@ fn render_node<'scope>(
             context,
         ),
         Op::Distinct { input: id } => Chunks::new(reduce::distinct(input(id), schema, context)),
+        Op::Upsert { input: id, keys, order } => {
+            Chunks::new(upsert::upsert(input(id), &schema_of(id), (keys, *order), schema, context))
+        }
         Op::Union { inputs } => {
             let columns: Vec<usize> = (0..schema.fields().len()).collect();
             let all = scope.concatenate(inputs.iter().map(|id| input(id).into_stream()));

@@ -130,7 +130,8 @@ impl Driver {
     /// A port for a collection of a source, and the import that reads it.
     pub(crate) fn port(&self, collection: CollectionId, schema: &SchemaRef) -> (PortFeed, Import) {
         let (feed, readers) = port::port(self.workers);
-        let import = Import::Source { collection, schema: schema.clone(), port: PortReaders::new(readers) };
+        let import =
+            Import::Source { collection, schema: schema.clone(), port: PortReaders::new(readers), numbered: false };
         (feed, import)
     }
 
@@ -151,7 +152,7 @@ impl Driver {
         };
         self.exports.insert(object, export);
         let name = format!("view_{}", object.0);
-        let description = DataflowDescription { object, name, imports, plan, as_of };
+        let description = DataflowDescription { object, name, imports, plan, errors: None, as_of };
         self.send(Command::Create(Box::new(description)));
     }
 

@@ -40,7 +40,12 @@ pub struct Object {
 #[derive(Clone, Debug)]
 pub enum Definition {
     /// Rows from outside.
-    Source(SourceDescription),
+    Source {
+        /// What is read, and how.
+        description: SourceDescription,
+        /// How the rows of an enveloped source are maintained.
+        table: Option<Box<PlannedView>>,
+    },
     /// A name for a query.
     View {
         /// The query.
@@ -54,7 +59,7 @@ impl Object {
     /// What the object is.
     pub fn kind(&self) -> ObjectKind {
         match self.definition {
-            Definition::Source(_) => ObjectKind::Source,
+            Definition::Source { .. } => ObjectKind::Source,
             Definition::View { .. } => ObjectKind::View,
             Definition::MaterializedView(_) => ObjectKind::MaterializedView,
         }
@@ -62,9 +67,19 @@ impl Object {
 
     /// The same source at another pace; `None` if it is no source.
     pub fn at_pace(&self, pace: Pace) -> Option<Object> {
-        let Definition::Source(description) = &self.definition else { return None };
+        let Definition::Source { description, table } = &self.definition else { return None };
         let description = SourceDescription { pace, ..description.clone() };
-        Some(Object { definition: Definition::Source(description), ..self.clone() })
+        Some(Object { definition: Definition::Source { description, table: table.clone() }, ..self.clone() })
+    }
+
+    /// How a dataflow maintains the object, if one does: materialised views and enveloped sources. Other sources are read
+    /// from the log.
+    pub fn maintained(&self) -> Option<&PlannedView> {
+        match &self.definition {
+            Definition::Source { table, .. } => table.as_deref(),
+            Definition::View { .. } => None,
+            Definition::MaterializedView(planned) => Some(planned),
+        }
     }
 
     /// The columns of one of its collections.
@@ -202,7 +217,7 @@ impl Relations for Catalog {
         };
         let kind = match &object.definition {
             Definition::View { query } => RelationKind::View { query: query.clone() },
-            Definition::Source(_) | Definition::MaterializedView(_) => RelationKind::Collection {
+            Definition::Source { .. } | Definition::MaterializedView(_) => RelationKind::Collection {
                 collection: object.id.rows(),
                 schema: SchemaRef::clone(&object.schema),
                 append_only: object.append_only,

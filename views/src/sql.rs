@@ -3,6 +3,7 @@
 //! The way of a view: [`parse`] → [`plan_view`] (DataFusion plans and optimises, our lowering turns the result into
 //! operators that can be maintained, or refuses). The way of a read: [`parse`] → [`plan_read`] → [`PlannedRead::run`].
 
+mod envelope;
 mod error;
 mod explain;
 mod locate;
@@ -16,13 +17,14 @@ mod statement;
 use arrow::datatypes::SchemaRef;
 use headwater_dataflow::repr::CollectionId;
 
+pub use envelope::{plan_envelope, record_schema};
 pub use error::{Position, SqlError, SqlErrorKind};
 pub use explain::{explain, explain_plan};
 pub use plan::{PlannedView, plan_view};
 pub use read::{PlannedRead, plan_read};
 pub use statement::{
-    AlterSource, CreateSource, CreateView, DropObject, Explain, ExplainTarget, PaceChange, Parsed, Show, Statement,
-    parse,
+    AlterSource, CreateSource, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed, Show,
+    Statement, parse,
 };
 
 /// The kinds of objects in the catalog.

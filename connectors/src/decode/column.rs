@@ -123,8 +123,9 @@ impl Column {
         Ok(())
     }
 
-    /// Appends the stand-in for a value under a NULL, whether the column may be NULL or not.
-    fn push_blank(&mut self) {
+    /// Appends the stand-in for a value under a NULL, whether the column may be NULL or not: what a record that deletes has
+    /// beside its key.
+    pub(super) fn push_blank(&mut self) {
         self.validity.append_null();
         match &mut self.values {
             Values::Boolean(values) => values.append(false),

@@ -11,7 +11,9 @@ mod usual;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
@@ -55,16 +57,42 @@ pub(super) fn push_object(text: &str, columns: &mut [Column]) -> Result<(), BadR
 
 /// The same for any object.
 pub(super) fn push_general(text: &str, columns: &mut [Column]) -> Result<(), BadRecord> {
+    let values = find(text, columns)?;
+    columns.iter_mut().zip(&values).try_for_each(|(column, value)| push_value(value.as_ref(), column))
+}
+
+/// Appends a value that was found, or NULL where there is none.
+#[inline]
+pub(super) fn push_value(value: Option<&Value<'_>>, column: &mut Column) -> Result<(), BadRecord> {
+    match value {
+        Some(value) => column.push_json(value.text),
+        None => column.push_null(),
+    }
+}
+
+/// Finds the text of the value of each of `columns` in the text of a JSON object.
+#[inline]
+pub(super) fn find<'a>(text: &'a str, columns: &[Column]) -> Result<Values<'a>, BadRecord> {
     let mut values = Values::new();
     values.resize(columns.len(), None);
     find_values(text, columns, &mut values).map_err(|error| BadRecord::whole(reason(&error)))?;
-    for (column, value) in columns.iter_mut().zip(&values) {
-        match value {
-            Some(value) => column.push_json(value.text)?,
-            None => column.push_null()?,
-        }
+    Ok(values)
+}
+
+/// Names that are looked for in JSON objects and are no columns.
+#[derive(Debug)]
+pub(super) struct Names(Vec<Column>);
+
+impl Names {
+    pub(super) fn new(names: &[&str]) -> Names {
+        let text = |name: &&str| Column::new(&Arc::new(Field::new(*name, DataType::Utf8, true)));
+        Names(names.iter().map(|name| text(name).expect("a source can have texts")).collect())
     }
-    Ok(())
+
+    /// The text of the value of each name in the text of a JSON object.
+    pub(super) fn find<'a>(&self, text: &'a str) -> Result<Values<'a>, BadRecord> {
+        find(text, &self.0)
+    }
 }
 
 /// Finds the text of the value of each column in any object.
@@ -113,14 +141,14 @@ pub(super) fn reason(error: &serde_json::Error) -> String {
 
 /// The text of a key's value.
 #[derive(Clone, Copy, Debug)]
-struct Value<'a> {
-    text: &'a str,
+pub(super) struct Value<'a> {
+    pub(super) text: &'a str,
     /// The key is the column's name to the letter.
     exact: bool,
 }
 
 /// One optional value a column; an object of the usual width needs no allocation.
-type Values<'a> = SmallVec<[Option<Value<'a>>; 24]>;
+pub(super) type Values<'a> = SmallVec<[Option<Value<'a>>; 24]>;
 
 struct ObjectVisitor<'c, 'a> {
     columns: &'c [Column],

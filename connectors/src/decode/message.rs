@@ -4,8 +4,10 @@
 
 use super::column::Column;
 use super::csv::CsvDecoder;
-use super::{BadRecord, Columns, json, record_text};
-use crate::source::{Format, Included, SourceError};
+use super::debezium::{Change, ChangeReader, key_differs};
+use super::enveloped::Keyed;
+use super::{BadRecord, Columns, record_text};
+use crate::source::{Envelope, Format, Included, SourceError};
 
 /// What a broker delivered, borrowed from its buffers.
 #[derive(Clone, Debug)]
@@ -28,10 +30,8 @@ pub(crate) struct MessageView<'a> {
 #[derive(Debug)]
 pub(crate) struct MessageDecoder {
     format: MessageFormat,
-    /// The first columns come from the value.
-    declared: usize,
-    /// The others come from beside it.
-    included: Vec<Included>,
+    envelope: Envelope,
+    beside: Beside,
     bytes_max: usize,
 }
 
@@ -39,66 +39,132 @@ pub(crate) struct MessageDecoder {
 enum MessageFormat {
     Csv(CsvDecoder),
     Json,
+    Changes(ChangeReader),
+}
+
+/// The first columns come from the value, the others from beside it.
+#[derive(Debug)]
+struct Beside {
+    declared: usize,
+    included: Vec<Included>,
 }
 
 impl MessageDecoder {
-    /// A decoder of values of `format` into the first `declared` columns, and of `included` into those behind them.
+    /// A decoder of the values of a source into the first `declared` columns, and of `included` into those behind them.
     ///
     /// # Errors
     /// A delimiter that cannot be one.
     pub(crate) fn new(
         format: Format,
+        envelope: Envelope,
         declared: usize,
         included: Vec<Included>,
         bytes_max: usize,
     ) -> Result<MessageDecoder, SourceError> {
-        let format = match format {
-            Format::Csv { delimiter } => MessageFormat::Csv(CsvDecoder::without_header(delimiter, declared)?),
-            Format::Json => MessageFormat::Json,
+        let format = match (format, &envelope) {
+            (Format::Csv { delimiter }, _) => MessageFormat::Csv(CsvDecoder::without_header(delimiter, declared)?),
+            (Format::Json, Envelope::Debezium { .. }) => MessageFormat::Changes(ChangeReader::new()),
+            (Format::Json, Envelope::None | Envelope::Upsert { .. }) => MessageFormat::Json,
         };
-        Ok(MessageDecoder { format, declared, included, bytes_max })
+        Ok(MessageDecoder { format, envelope, beside: Beside { declared, included }, bytes_max })
     }
 
     /// Whether headers must be given.
     pub(crate) fn wants_headers(&self) -> bool {
-        self.included.contains(&Included::Headers)
+        self.beside.included.contains(&Included::Headers)
     }
 
-    /// Appends the message as one row.
+    /// Appends the message: as one row; of an enveloped source as one row, one deletion, or both.
     ///
     /// # Errors
     /// It does not decode; the columns keep nothing of it.
     #[inline]
     pub(crate) fn decode(&mut self, message: &MessageView<'_>, columns: &mut Columns) -> Result<(), BadRecord> {
-        let Some(value) = message.value else {
+        let keyed = Keyed { columns: self.envelope.key().unwrap_or_default(), record_key: message.key };
+        if message.value.is_none() && keyed.columns.is_empty() {
             return Err(BadRecord::whole("the record has no value, which only ENVELOPE UPSERT would understand"));
-        };
-        let bytes = value.len().saturating_add(message.key.map_or(0, <[u8]>::len));
+        }
+        let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let bytes = len(message.value).saturating_add(len(message.key));
         if bytes > self.bytes_max {
             let message = format!("the record has {bytes} bytes, more than the {} of max_record_bytes", self.bytes_max);
             return Err(BadRecord::whole(message));
         }
+        let beside = &self.beside;
+        let Some(value) = message.value else { return beside.delete(message, &keyed, None, columns) };
         let record = value.trim_ascii();
         if record.is_empty() {
             return Err(BadRecord::whole("the record is empty"));
         }
         let text = record_text(record)?;
-        let (declared, included) = (self.declared, &self.included);
         match &mut self.format {
-            MessageFormat::Json => columns.push_row(|columns| {
-                let (declared, beside) = columns.split_at_mut(declared);
-                json::push_object(text, declared)?;
-                push_included(message, included, beside)
-            }),
+            MessageFormat::Json => beside.push_row(message, columns, |declared| keyed.push_object(text, declared)),
             MessageFormat::Csv(csv) => {
                 csv.scan_message(text)?;
-                columns.push_row(|columns| {
-                    let (declared, beside) = columns.split_at_mut(declared);
-                    csv.push_fields(text, declared)?;
-                    push_included(message, included, beside)
-                })
+                beside.push_row(message, columns, |declared| csv.push_fields(text, declared))
             }
+            MessageFormat::Changes(reader) => match reader.read(text)? {
+                Change::Row { after, before } => beside.change(message, &keyed, (before, after), columns),
+                Change::Deleted(row) => beside.delete(message, &keyed, row, columns),
+            },
         }
+    }
+}
+
+impl Beside {
+    /// Appends a row, of which `append` gives the declared columns their values.
+    #[inline]
+    fn push_row(
+        &self,
+        message: &MessageView<'_>,
+        columns: &mut Columns,
+        append: impl FnOnce(&mut [Column]) -> Result<(), BadRecord>,
+    ) -> Result<(), BadRecord> {
+        columns.push_row(|columns| {
+            let (declared, beside) = columns.split_at_mut(self.declared);
+            append(declared)?;
+            push_included(message, &self.included, beside)
+        })
+    }
+
+    /// Appends the deletion of the row of a key, which `row` may tell.
+    fn delete(
+        &self,
+        message: &MessageView<'_>,
+        keyed: &Keyed<'_>,
+        row: Option<&str>,
+        columns: &mut Columns,
+    ) -> Result<(), BadRecord> {
+        columns.push_rows(&[true], |columns| {
+            let (declared, beside) = columns.split_at_mut(self.declared);
+            keyed.push_deleted(row, declared)?;
+            push_included(message, &self.included, beside)
+        })
+    }
+
+    /// Appends the row that a change leaves, and before it the deletion of the row that stood there, if that had another
+    /// key.
+    fn change(
+        &self,
+        message: &MessageView<'_>,
+        keyed: &Keyed<'_>,
+        (before, after): (Option<&str>, &str),
+        columns: &mut Columns,
+    ) -> Result<(), BadRecord> {
+        let moved = match before {
+            Some(before) if key_differs(before, after, keyed.columns, &columns.all()[..self.declared])? => Some(before),
+            _ => None,
+        };
+        let Some(before) = moved else {
+            return self.push_row(message, columns, |declared| keyed.push_object(after, declared));
+        };
+        columns.push_rows(&[true, false], |columns| {
+            let (declared, beside) = columns.split_at_mut(self.declared);
+            keyed.push_deleted(Some(before), declared)?;
+            push_included(message, &self.included, beside)?;
+            keyed.push_object(after, declared)?;
+            push_included(message, &self.included, beside)
+        })
     }
 }
 
@@ -133,13 +199,25 @@ mod tests {
 
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use arrow::util::pretty::pretty_format_batches;
+    use headwater_dataflow::repr::ObjectId;
 
     use super::*;
+    use crate::source::{Compression, Connector, FileOptions, Pace, SourceDescription};
 
     fn schema(included: &[Included]) -> SchemaRef {
         let declared = [Field::new("n", DataType::Int32, false), Field::new("t", DataType::Utf8, true)];
         let beside = included.iter().map(|included| included.field(included.default_name()));
         Arc::new(Schema::new(declared.into_iter().chain(beside).collect::<Vec<_>>()))
+    }
+
+    fn description(format: Format, schema: SchemaRef, envelope: Envelope) -> SourceDescription {
+        let file = FileOptions { path: "unused".to_owned(), follow: false, compression: Compression::None };
+        let (object, name, connector) = (ObjectId(1), "s".to_owned(), Connector::File(file));
+        SourceDescription { object, name, schema, connector, format, envelope, pace: Pace::default() }
+    }
+
+    fn decoder(format: Format, included: &[Included]) -> MessageDecoder {
+        MessageDecoder::new(format, Envelope::None, 2, included.to_vec(), 100).unwrap()
     }
 
     fn message(value: &[u8]) -> MessageView<'_> {
@@ -160,7 +238,7 @@ mod tests {
             [(Format::Json, "{\"t\": \"x\",\n \"n\": 1}\n"), (Format::Csv { delimiter: b';' }, "1;x\r\n")]
         {
             let mut columns = Columns::new(&schema(&included)).unwrap();
-            let mut decoder = MessageDecoder::new(format, 2, included.to_vec(), 100).unwrap();
+            let mut decoder = decoder(format, &included);
             decoder.decode(&message(value.as_bytes()), &mut columns).unwrap();
             let nothing = MessageView { key: None, timestamp_ms: None, ..message(value.as_bytes()) };
             decoder.decode(&nothing, &mut columns).unwrap();
@@ -185,13 +263,13 @@ mod tests {
         ];
         for (format, value, said) in cases {
             let mut columns = Columns::new(&schema(&[])).unwrap();
-            let mut decoder = MessageDecoder::new(format, 2, Vec::new(), 100).unwrap();
+            let mut decoder = decoder(format, &[]);
             let bad = decoder.decode(&message(value), &mut columns).unwrap_err();
             assert!(bad.message.contains(said), "{}", bad.message);
             assert_eq!(columns.finish().num_rows(), 0);
         }
         let mut columns = Columns::new(&schema(&[Included::Key])).unwrap();
-        let mut decoder = MessageDecoder::new(Format::Json, 2, vec![Included::Key], 100).unwrap();
+        let mut decoder = decoder(Format::Json, &[Included::Key]);
         let bad = decoder.decode(&MessageView { key: Some(b"\xff"), ..message(b"{\"n\":1}") }, &mut columns);
         assert_eq!(bad.unwrap_err().column.as_deref(), Some("key"));
         let bad = decoder.decode(&MessageView { value: None, ..message(b"") }, &mut columns).unwrap_err();

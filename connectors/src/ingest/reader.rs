@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use arrow::datatypes::SchemaRef;
 use headwater_dataflow::repr::ObjectId;
 
 use super::inbox::{Inbox, Item};
@@ -23,6 +24,7 @@ pub(crate) fn read_source(
     throttle: &Throttle,
 ) {
     let object = description.object;
+    let schema = description.logged_schema();
     let (skip_rows, skip_errors) = (reached.rows_ahead, reached.errors_ahead);
     let mut reader = Reader { skip_rows, skip_errors, reached, offered: None, divisible: source.repeats() };
     while inbox.is_open(object) {
@@ -34,7 +36,7 @@ pub(crate) fn read_source(
         let polled = source.poll(allowed);
         *progress.lock().expect("no thread panics while it holds a source's progress") = source.progress();
         let polled = match polled {
-            Ok(polled) if conforms(&polled, description) => polled,
+            Ok(polled) if conforms(&polled, &schema) => polled,
             Ok(polled) => {
                 let found = polled.rows.schema();
                 return reader.fail(object, inbox, format!("rows have the columns {found:?}"));
@@ -74,9 +76,9 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// A batch with other columns would spoil the log.
-fn conforms(polled: &Polled, description: &SourceDescription) -> bool {
-    let (found, declared) = (polled.rows.schema(), &description.schema);
-    Arc::ptr_eq(&found, declared) || found.fields() == declared.fields() || polled.rows.num_rows() == 0
+fn conforms(polled: &Polled, schema: &SchemaRef) -> bool {
+    let found = polled.rows.schema();
+    Arc::ptr_eq(&found, schema) || found.fields() == schema.fields() || polled.rows.num_rows() == 0
 }
 
 struct Reader {

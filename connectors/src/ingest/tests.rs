@@ -18,7 +18,7 @@ use headwater_dataflow::repr::{ErrorRow, ErrorRows};
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
-use crate::source::{Compression, Connector, FileOptions, Format, PollState, Polled, SourceProgress};
+use crate::source::{Compression, Connector, Envelope, FileOptions, Format, Pace, PollState, Polled, SourceProgress};
 
 fn schema() -> SchemaRef {
     let text = Field::new("text", DataType::Utf8, true);
@@ -34,6 +34,7 @@ fn describe(object: u64) -> SourceDescription {
         connector: Connector::File(options),
         format: Format::Csv { delimiter: b',' },
         pace: Pace::default(),
+        envelope: Envelope::None,
     }
 }
 

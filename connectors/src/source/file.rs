@@ -67,7 +67,7 @@ impl FileSource {
             files: FilePositions::new(),
             bytes_done: 0,
             current: None,
-            batch: Batch::new(Columns::new(&description.schema)?),
+            batch: Batch::new(Columns::of_source(description)?),
             state: PollState::More,
             next_listing: None,
             failed: None,

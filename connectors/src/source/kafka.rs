@@ -95,12 +95,13 @@ fn consumer(
 
 fn decoder(description: &SourceDescription, options: &KafkaOptions) -> Result<MessageDecoder, SourceError> {
     let declared = description.schema.fields().len() - options.included.len();
-    MessageDecoder::new(description.format, declared, options.included.clone(), options.record_bytes_max)
+    let (format, envelope) = (description.format, description.envelope.clone());
+    MessageDecoder::new(format, envelope, declared, options.included.clone(), options.record_bytes_max)
 }
 
 /// Asks the brokers for the topic once.
 pub(super) fn check(description: &SourceDescription, options: &KafkaOptions) -> Result<(), SourceError> {
-    Columns::new(&description.schema)?;
+    Columns::of_source(description)?;
     decoder(description, options)?;
     let consumer = consumer(description, options, None)?;
     let topic = &options.topic;
@@ -144,7 +145,7 @@ impl KafkaSource {
         let known = position::read(from)?;
         let begun = known.is_some();
         let position = known.unwrap_or_default();
-        let columns = Columns::new(&description.schema)?;
+        let columns = Columns::of_source(description)?;
         let decoder = decoder(description, options)?;
         let consumer = Arc::new(consumer(description, options, position.topic.clone())?);
         let logs = Arc::new(Logs::new(&consumer)?);

@@ -36,6 +36,7 @@ impl Fixture {
                 connector: Connector::File(options),
                 format,
                 pace: Pace::default(),
+                envelope: Envelope::None,
             },
         }
     }

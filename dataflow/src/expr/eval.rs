@@ -130,6 +130,10 @@ pub(crate) fn describe_row(rows: &RecordBatch, row: usize) -> String {
     let options = FormatOptions::default().with_null("NULL");
     let mut text = String::new();
     for (field, values) in rows.schema().fields().iter().zip(rows.columns()) {
+        // Names with $ belong to the system: what stands there is nobody's data.
+        if field.name().starts_with('$') {
+            continue;
+        }
         if !text.is_empty() {
             text.push_str(", ");
         }

@@ -2,13 +2,16 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::source as build_source;
 use timely::scheduling::Activator;
 
+use super::context::batch;
 use super::import::CHUNK_ROWS;
 use super::{ChunkStream, Context, InFlight};
 use crate::port::{PortItem, PortReader};
@@ -32,15 +35,19 @@ impl Drop for SourceToken {
     }
 }
 
-/// Reads a port: the snapshot at `as_of`, then tick after tick, at most eight of them in flight.
+/// Reads a port: the snapshot at `as_of`, then tick after tick, at most eight of them in flight. With `numbered`, rows
+/// have these columns, of which the last is their place in the port's order.
 pub(super) fn source<'scope>(
     scope: Scope<'scope, Timestamp>,
     port: &PortReaders,
-    _schema: &SchemaRef,
+    numbered: Option<&SchemaRef>,
     context: &mut Context<'_>,
 ) -> ChunkStream<'scope> {
     let reader = port.take(context.index);
     let (index, peers, as_of) = (context.index, context.peers, context.as_of);
+    let numbered = numbered.cloned();
+    // Every worker is delivered every row, so that all of them count alike.
+    let mut arrived = 0;
     let alive = Rc::new(Cell::new(true));
     build_source(scope, "Source", |mut capability, info| {
         let activator = scope.activator_for(info.address.clone());
@@ -64,7 +71,12 @@ pub(super) fn source<'scope>(
                     return;
                 }
                 let Some(chunk) = next_chunk(reader, capability, as_of, &in_flight, &mut snapshot_rows) else { return };
-                if let Some(delta) = share(&chunk.delta, index, peers) {
+                let (offset, len) = share(chunk.delta.len(), index, peers);
+                let before = arrived + offset;
+                arrived += chunk.delta.len();
+                if len > 0 {
+                    let delta = chunk.delta.slice(offset, len);
+                    let delta = numbered.iter().fold(delta, |delta, schema| number(&delta, before, schema));
                     let mut session = output.session(&*capability);
                     for offset in (0..delta.len()).step_by(CHUNK_ROWS) {
                         let delta = delta.slice(offset, CHUNK_ROWS.min(delta.len() - offset));
@@ -117,9 +129,18 @@ fn next_chunk(
     None
 }
 
-/// The part of a delta that worker `index` of `peers` takes: a contiguous stretch, so that columns are shared.
-fn share(delta: &Delta, index: usize, peers: usize) -> Option<Delta> {
-    let rows = delta.len();
+/// The part of `rows` rows that worker `index` of `peers` takes, its start and its length: a contiguous stretch, so that
+/// columns are shared.
+fn share(rows: usize, index: usize, peers: usize) -> (usize, usize) {
     let (start, end) = (rows * index / peers, rows * (index + 1) / peers);
-    (end > start).then(|| delta.slice(start, end - start))
+    (start, end - start)
+}
+
+/// Rows with their places: `before` rows have arrived before them.
+fn number(delta: &Delta, before: usize, schema: &SchemaRef) -> Delta {
+    let first = i64::try_from(before + 1).expect("fewer than 2^63 rows arrive");
+    let places = Int64Array::from_iter_values((first..).take(delta.len()));
+    let mut columns = delta.rows.columns().to_vec();
+    columns.push(Arc::new(places));
+    Delta { rows: batch(schema, columns, delta.len()), diffs: delta.diffs.clone() }
 }

@@ -41,7 +41,7 @@ impl Coordinator {
         explained.map_err(|error| ControlError::Sql { origin: "<explain>".to_owned(), error })
     }
 
-    /// Opens a subscription to materialised views.
+    /// Opens a subscription to materialised views and enveloped sources.
     pub(super) fn subscribe(
         &self,
         options: SubscribeOptions,
@@ -56,9 +56,7 @@ impl Coordinator {
             let missing = || ControlError::NotFound { kind, name: name.clone() };
             let object = self.catalog.owner(name).ok_or_else(missing)?;
             match self.catalog.collection(name) {
-                Some((collection, object)) if object.kind() == ObjectKind::MaterializedView => {
-                    collections.push(collection);
-                }
+                Some((collection, object)) if object.maintained().is_some() => collections.push(collection),
                 _ => return Err(refuse(not_subscribable(object))),
             }
         }

@@ -16,10 +16,10 @@ use headwater_dataflow::repr::{CollectionId, ObjectId, Part, Timestamp};
 use super::Coordinator;
 use super::deploy::{edge_failed, store_failed, with_causes};
 use super::progress::CatchUp;
-use crate::catalog::{Object, store};
+use crate::catalog::{Definition, Object, store};
 use crate::control::ControlError;
 use crate::hub::Acknowledged;
-use crate::sql::{ObjectKind, PlannedView};
+use crate::sql::{ObjectKind, PlannedView, record_schema};
 
 /// The collection without rows whose ticks only say that time passes.
 const CLOCK: ObjectId = ObjectId(0);
@@ -39,7 +39,7 @@ pub(super) enum Stage {
 
 /// A dataflow of the engine.
 pub(super) struct Dataflow {
-    /// The objects whose collections it imports.
+    /// The objects whose collections it imports; that of an enveloped source imports its own log.
     imports: BTreeSet<ObjectId>,
     /// Where its snapshot comes in.
     pub(super) feeds: Vec<PortFeed>,
@@ -57,33 +57,40 @@ impl Coordinator {
     ) -> Result<(), ControlError> {
         let collections: BTreeSet<CollectionId> = planned.imports.iter().copied().collect();
         let through_ports: Vec<CollectionId> =
-            collections.iter().copied().filter(|collection| self.comes_from_outside(*collection)).collect();
+            collections.iter().copied().filter(|collection| self.comes_through_port(*collection, object.id)).collect();
         let seam = self.parts.ingest.import(&through_ports, as_of).map_err(edge_failed)?;
         let mut ports = seam.ports;
         let mut feeds = Vec::new();
         let mut imports = Vec::new();
         for collection in &collections {
             let collection = *collection;
-            let schema = match self.catalog.get(collection.object) {
-                Some(read) => read.columns(collection.part),
-                None => Arc::new(arrow::datatypes::Schema::empty()),
+            let numbered = collection == object.id.rows();
+            let schema = match (&object.definition, self.catalog.get(collection.object)) {
+                (Definition::Source { description, .. }, _) if numbered => record_schema(description),
+                (_, Some(read)) => read.columns(collection.part),
+                (_, None) if collection.object == object.id => object.columns(collection.part),
+                (_, None) => Arc::new(arrow::datatypes::Schema::empty()),
             };
             imports.push(match ports.remove(&collection) {
                 Some((feed, readers)) => {
                     feeds.push(feed);
-                    Import::Source { collection, schema, port: PortReaders::new(readers) }
+                    Import::Source { collection, schema, port: PortReaders::new(readers), numbered }
                 }
                 None => Import::View { collection, schema },
             });
         }
         let imported: BTreeSet<ObjectId> = collections.iter().map(|collection| collection.object).collect();
-        let sources = imported.iter().flat_map(|read| self.catalog.sources(*read)).collect();
+        let mut sources: BTreeSet<ObjectId> = imported.iter().flat_map(|read| self.catalog.sources(*read)).collect();
+        if object.kind() == ObjectKind::Source {
+            sources.insert(object.id);
+        }
         let dataflow = Dataflow { imports: imported, feeds, stage: Stage::Live, catch_up: CatchUp::new(sources) };
         let description = DataflowDescription {
             object: object.id,
             name: object.name.clone(),
             imports,
             plan: planned.plan.clone(),
+            errors: (object.kind() == ObjectKind::Source).then(|| object.id.errors()),
             as_of: seam.as_of,
         };
         self.parts.hub.create(description, self.parts.history_ms, object.columns(Part::Rows));
@@ -91,9 +98,11 @@ impl Coordinator {
         Ok(())
     }
 
-    fn comes_from_outside(&self, collection: CollectionId) -> bool {
+    /// Whether the dataflow of `reader` gets a collection from the log: what no other dataflow maintains.
+    fn comes_through_port(&self, collection: CollectionId, reader: ObjectId) -> bool {
         collection.object == CLOCK
-            || self.catalog.get(collection.object).is_some_and(|object| object.kind() == ObjectKind::Source)
+            || collection.object == reader
+            || self.catalog.get(collection.object).is_some_and(|object| object.maintained().is_none())
     }
 
     /// Drops an object by name, with its dependents if `cascade`.
@@ -151,9 +160,15 @@ impl Coordinator {
     }
 
     fn release_what_nobody_reads(&mut self) {
-        let read: BTreeSet<ObjectId> = self.dataflows.values().flat_map(|d| d.imports.iter().copied()).collect();
+        let imports = |(reader, dataflow): (&ObjectId, &Dataflow)| -> Vec<(ObjectId, ObjectId)> {
+            dataflow.imports.iter().map(|read| (*read, *reader)).collect()
+        };
+        let imported: Vec<(ObjectId, ObjectId)> = self.dataflows.iter().flat_map(imports).collect();
+        let read: BTreeSet<ObjectId> = imported.iter().map(|(read, _)| *read).collect();
+        let read_by_others: BTreeSet<ObjectId> =
+            imported.iter().filter(|(read, reader)| read != reader).map(|(read, _)| *read).collect();
         for (object, dataflow) in &mut self.dataflows {
-            if dataflow.stage == Stage::Closed && !read.contains(object) {
+            if dataflow.stage == Stage::Closed && !read_by_others.contains(object) {
                 dataflow.stage = Stage::Releasing;
                 self.parts.hub.release(*object);
             }

@@ -225,18 +225,22 @@ impl Coordinator {
 
     /// Reads a source at the pace of `object` from now on, also after a restart.
     fn alter(&mut self, object: &Arc<Object>) -> Result<(), ControlError> {
-        let Definition::Source(description) = &object.definition else { return Ok(()) };
+        let Definition::Source { description, .. } = &object.definition else { return Ok(()) };
         let pace = description.pace;
         self.parts.store.append(&store::Change::Alter { id: object.id, pace }).map_err(store_failed)?;
         self.catalog.replace(Arc::clone(object));
         self.parts.ingest.set_pace(object.id, pace).map_err(edge_failed)
     }
 
-    /// Starts what an object of the catalog does: a source is read, a materialised view is computed from `as_of` on
-    /// (`None`: from the present tick on).
+    /// Starts what an object of the catalog does: a source is read, and if it is enveloped its rows are maintained; a
+    /// materialised view is computed from `as_of` on (`None`: from the present tick on).
     fn bring_to_life(&mut self, object: &Object, as_of: Option<Timestamp>) -> Result<(), ControlError> {
         match &object.definition {
-            Definition::Source(description) => self.parts.ingest.add_source(description.clone()).map_err(edge_failed),
+            Definition::Source { description, table } => {
+                self.parts.ingest.add_source(description.clone()).map_err(edge_failed)?;
+                let Some(planned) = table else { return Ok(()) };
+                self.create_dataflow(object, planned, as_of).inspect_err(|_| self.remove_source(object.id))
+            }
             Definition::View { .. } => Ok(()),
             Definition::MaterializedView(planned) => self.create_dataflow(object, planned, as_of),
         }

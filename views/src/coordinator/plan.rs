@@ -96,7 +96,7 @@ pub(super) fn plan_scripts(
 pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<Arc<Object>, SqlError> {
     let parsed = sql::parse(text)?.into_iter().next().ok_or_else(|| SqlError::invalid("the statement is empty"))?;
     match parsed.statement {
-        Statement::CreateSource(create) => Ok(source_object(id, create, parsed.text)),
+        Statement::CreateSource(create) => source_object(id, create, parsed.text),
         Statement::CreateView(create) => view_object(catalog, id, create, parsed.text),
         Statement::CreateMaterializedView(create) => materialized_object(catalog, id, create, parsed.text),
         Statement::Alter(_) | Statement::Drop(_) | Statement::Show(_) | Statement::Explain(_) | Statement::Query(_) => {
@@ -128,7 +128,7 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path, found: &Fo
             if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
                 return Ok(work);
             }
-            let object = source_object(id, create, text);
+            let object = source_object(id, create, text)?;
             check_source(&object, base_dir, found).map_err(|error| error.at(position))?;
             Ok(Work::Create(object))
         }
@@ -187,21 +187,24 @@ fn existing(
 
 /// The source that a statement describes.
 pub(super) fn described(id: ObjectId, create: CreateSource) -> SourceDescription {
-    let CreateSource { name, schema, connector, format, rows_per_second_max, .. } = create;
+    let CreateSource { name, schema, connector, format, envelope, rows_per_second_max, .. } = create;
     let pace = Pace { paused: false, rows_per_second_max };
-    SourceDescription { object: id, name, schema, connector, format, pace }
+    SourceDescription { object: id, name, schema, connector, format, envelope, pace }
 }
 
-fn source_object(id: ObjectId, create: CreateSource, text: String) -> Arc<Object> {
+fn source_object(id: ObjectId, mut create: CreateSource, text: String) -> Result<Arc<Object>, SqlError> {
+    let order = create.order.take();
     let description = described(id, create);
     let (name, schema) = (description.name.clone(), Arc::clone(&description.schema));
-    let definition = Definition::Source(description);
-    Arc::new(Object { id, name, sql: text, definition, schema, append_only: true, reads: BTreeSet::new() })
+    let table = sql::plan_envelope(&description, order.as_ref())?.map(Box::new);
+    let append_only = table.is_none();
+    let definition = Definition::Source { description, table };
+    Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads: BTreeSet::new() }))
 }
 
 /// Asks for the source once, unless that has been done: what is missing is said before anything is applied.
 fn check_source(object: &Object, base_dir: &Path, found: &Found) -> Result<(), SqlError> {
-    let Definition::Source(description) = &object.definition else { return Ok(()) };
+    let Definition::Source { description, .. } = &object.definition else { return Ok(()) };
     match found.of(description).cloned().unwrap_or_else(|| source::check(description, base_dir)) {
         Ok(()) => Ok(()),
         Err(error) => Err(SqlError::invalid(format!("source \"{}\" cannot be read: {error}", object.name))),
@@ -247,7 +250,7 @@ fn plan_alter(catalog: &Catalog, alter: &AlterSource, position: Position) -> Res
         }
         return Err(SqlError::new(SqlErrorKind::NotFound, format!("{kind} \"{name}\" does not exist")).at(position));
     };
-    let Definition::Source(description) = &object.definition else {
+    let Definition::Source { description, .. } = &object.definition else {
         let is = object.kind();
         return Err(SqlError::invalid(format!("\"{name}\" is a {is}, not a {kind}"))
             .hint("pause or limit the sources that it reads")
@@ -309,8 +312,7 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
 /// The plan of a view by name, or of a query as a view.
 pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Result<String, SqlError> {
     if let ExplainTarget::Name(name) = target
-        && let Some(object) = catalog.find(name)
-        && let Definition::MaterializedView(planned) = &object.definition
+        && let Some(planned) = catalog.find(name).and_then(|object| object.maintained())
     {
         return Ok(planned.explain.clone());
     }

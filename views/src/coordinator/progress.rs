@@ -86,7 +86,10 @@ impl Coordinator {
     pub(super) fn state(&self, object: &Object) -> ObjectState {
         match &object.definition {
             Definition::View { .. } => ObjectState::Serving,
-            Definition::Source(_) => self.source_state(object.id),
+            Definition::Source { .. } => match self.dataflows.get(&object.id) {
+                Some(dataflow) => self.enveloped_state(object.id, dataflow),
+                None => self.source_state(object.id),
+            },
             Definition::MaterializedView(_) => match self.dataflows.get(&object.id) {
                 Some(dataflow) => self.dataflow_state(object.id, dataflow),
                 None => ObjectState::Planned,
@@ -104,6 +107,24 @@ impl Coordinator {
                 ObjectState::Waiting { reason: reason.clone() }
             }
             (SourceState::Reading, None) => ObjectState::CatchingUp { ratio: read_ratio(&[status]) },
+        }
+    }
+
+    /// Of an enveloped source: it serves when it has been read and what was read is maintained.
+    fn enveloped_state(&self, id: ObjectId, dataflow: &Dataflow) -> ObjectState {
+        let read = self.source_state(id);
+        let maintained = || self.dataflow_state(id, dataflow);
+        match read {
+            ObjectState::Failed { .. } => read,
+            ObjectState::Serving => maintained(),
+            ObjectState::Planned
+            | ObjectState::Hydrating { .. }
+            | ObjectState::CatchingUp { .. }
+            | ObjectState::Waiting { .. }
+            | ObjectState::Stopping => match maintained() {
+                hydrating @ ObjectState::Hydrating { .. } => hydrating,
+                _ => read,
+            },
         }
     }
 
@@ -138,21 +159,22 @@ impl Coordinator {
     pub(super) fn info(&self, object: &Object) -> ObjectInfo {
         let bound = self.frontiers().bound;
         let mut rows_per_second_max = None;
+        let frontier = self.frontiers().views.get(&object.id).copied().unwrap_or_default();
         let (since, upper, updates, errors) = match object.kind() {
             ObjectKind::Source => {
                 let status = self.parts.ingest.source_status(object.id);
                 rows_per_second_max = status.as_ref().and_then(|status| status.pace.rows_per_second_max);
                 let (records, errors) = status.map_or((0, 0), |status| (status.records, status.errors));
-                (0, bound + 1, records, errors)
+                match object.maintained() {
+                    Some(_) => (frontier.since, frontier.upper, records, frontier.errors),
+                    None => (0, bound + 1, records, errors),
+                }
             }
             ObjectKind::View => {
                 let (since, upper) = self.readable_times(object);
                 (since, upper, 0, 0)
             }
-            ObjectKind::MaterializedView => {
-                let frontier = self.frontiers().views.get(&object.id).copied().unwrap_or_default();
-                (frontier.since, frontier.upper, frontier.updates, frontier.errors)
-            }
+            ObjectKind::MaterializedView => (frontier.since, frontier.upper, frontier.updates, frontier.errors),
         };
         let name = |id: &ObjectId| self.catalog.get(*id).map(|read| read.name.clone());
         ObjectInfo {
@@ -177,13 +199,11 @@ impl Coordinator {
         let mut times = (0, frontiers.bound + 1);
         let mut open: Vec<ObjectId> = view.reads.iter().copied().collect();
         while let Some(object) = open.pop().and_then(|id| self.catalog.get(id)) {
-            match object.kind() {
-                ObjectKind::Source => {}
-                ObjectKind::View => open.extend(&object.reads),
-                ObjectKind::MaterializedView => {
-                    let frontier = frontiers.views.get(&object.id).copied().unwrap_or_default();
-                    times = (times.0.max(frontier.since), times.1.min(frontier.upper));
-                }
+            if object.maintained().is_some() {
+                let frontier = frontiers.views.get(&object.id).copied().unwrap_or_default();
+                times = (times.0.max(frontier.since), times.1.min(frontier.upper));
+            } else if object.kind() == ObjectKind::View {
+                open.extend(&object.reads);
             }
         }
         times

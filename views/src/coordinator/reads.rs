@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_connectors::ingest::Ingest;
 use headwater_dataflow::expr::caught;
-use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
+use headwater_dataflow::repr::{CollectionId, Delta, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -17,9 +17,10 @@ use super::Coordinator;
 use super::deploy::edge_failed;
 use super::plan::guarded;
 use super::progress::hydration_ratio;
+use crate::catalog::Object;
 use crate::control::{ControlError, QueryAnswer, Reply};
 use crate::hub::{MergeError, Peeked, consolidate, repeat};
-use crate::sql::{self, ObjectKind, PlannedRead, Position, SqlError};
+use crate::sql::{self, PlannedRead, Position, SqlError};
 
 /// Reads that are computed at the same time; the others wait for their turn.
 pub(super) const READS_MAX: usize = 4;
@@ -72,9 +73,9 @@ enum Readiness {
 /// Where the rows of one collection come from.
 enum Rows {
     /// The log.
-    Source,
+    Log,
     /// The workers.
-    View { name: String, schema: SchemaRef, shares: Peeked },
+    Maintained { name: String, schema: SchemaRef, shares: Peeked },
 }
 
 impl Coordinator {
@@ -132,12 +133,12 @@ impl Coordinator {
                 let message = "an object that the query reads was dropped".to_owned();
                 return Readiness::Never(ControlError::NotReady { message });
             };
-            if object.kind() != ObjectKind::MaterializedView {
+            if object.maintained().is_none() {
                 continue;
             }
             let frontier = frontiers.views.get(&object.id).copied().unwrap_or_default();
             if !frontier.readable() {
-                return Readiness::NotYet(self.why_not_readable(object.id, &object.name));
+                return Readiness::NotYet(self.why_not_readable(object));
             }
             oldest = oldest.max(frontier.since);
             newest = newest.min(frontier.upper - 1);
@@ -157,15 +158,14 @@ impl Coordinator {
         }
     }
 
-    fn why_not_readable(&self, id: ObjectId, name: &str) -> String {
-        match self.dataflows.get(&id).and_then(hydration_ratio) {
+    fn why_not_readable(&self, object: &Object) -> String {
+        let (kind, name) = (object.kind(), &object.name);
+        match self.dataflows.get(&object.id).and_then(hydration_ratio) {
             Some(ratio) => {
-                format!(
-                    "materialized view \"{name}\" is hydrating, {:.0} % of its snapshot is in: ask again later",
-                    ratio * 100.0
-                )
+                let percent = ratio * 100.0;
+                format!("{kind} \"{name}\" is hydrating, {percent:.0} % of its snapshot is in: ask again later")
             }
-            None => format!("materialized view \"{name}\" is hydrating: ask again later"),
+            None => format!("{kind} \"{name}\" is hydrating: ask again later"),
         }
     }
 
@@ -174,13 +174,14 @@ impl Coordinator {
         let mut rows = BTreeMap::new();
         for collection in planned.collections() {
             let Some(object) = self.catalog.get(collection.object) else { continue };
-            let from = match object.kind() {
-                ObjectKind::MaterializedView => Rows::View {
+            let from = if object.maintained().is_some() {
+                Rows::Maintained {
                     name: object.name.clone(),
                     schema: object.columns(collection.part),
                     shares: self.parts.hub.peek(*collection, at),
-                },
-                ObjectKind::Source | ObjectKind::View => Rows::Source,
+                }
+            } else {
+                Rows::Log
             };
             rows.insert(*collection, from);
         }
@@ -225,12 +226,12 @@ impl Reading {
         let mut tables = BTreeMap::new();
         for (collection, from) in rows {
             let batches = match from {
-                Rows::Source => {
+                Rows::Log => {
                     let ingest = self.ingest.clone();
                     let read = move || ingest.read(collection, at).map_err(edge_failed);
                     self.blocking(read).await??
                 }
-                Rows::View { name, schema, shares } => {
+                Rows::Maintained { name, schema, shares } => {
                     let shares = shares.await.map_err(|_| {
                         gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again"))
                     })?;

@@ -177,6 +177,7 @@ impl Play {
             name: format!("v{id}"),
             imports: Vec::new(),
             plan: Plan::default(),
+            errors: None,
             as_of: AS_OF,
         };
         self.views.insert(object, Played::new(self.workers, rng));

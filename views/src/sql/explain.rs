@@ -91,6 +91,7 @@ impl Tree<'_> {
             Op::Reduce { .. } => "Reduce (private table)".to_owned(),
             Op::JoinReduce { .. } => "Reduce, aggregated below the join (private tables)".to_owned(),
             Op::Distinct { .. } => "Distinct (private table)".to_owned(),
+            Op::Upsert { .. } => "Upsert (private table, the last record of each key)".to_owned(),
             Op::Union { .. } => "Union".to_owned(),
         }
     }
@@ -149,6 +150,13 @@ impl Tree<'_> {
                 for aggregate in aggregates {
                     details.push(aggregate_text(aggregate, &fact_names, false));
                 }
+            }
+            Op::Upsert { input, keys, order } => {
+                let columns = names(*input);
+                let keys: Vec<&str> = keys.iter().map(|index| columns[*index].as_str()).collect();
+                details.push(format!("key: {}", keys.join(", ")));
+                let order = order.map_or_else(String::new, |index| format!("{}, then ", columns[index]));
+                details.push(format!("order: {order}arrival"));
             }
             Op::Distinct { .. } | Op::Union { .. } => {}
         }

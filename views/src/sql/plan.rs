@@ -168,6 +168,7 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
             | Op::Reduce { .. }
             | Op::JoinReduce { .. }
             | Op::Distinct { .. }
+            | Op::Upsert { .. }
             | Op::Union { .. } => None,
         })
         .collect();

@@ -3,6 +3,7 @@
 
 mod alter;
 mod kafka;
+mod key;
 mod reader;
 mod refuse;
 mod source;
@@ -10,7 +11,7 @@ mod source;
 use std::num::NonZeroU32;
 
 use arrow::datatypes::SchemaRef;
-use headwater_connectors::source::{Connector, Format};
+use headwater_connectors::source::{Connector, Envelope, Format};
 
 pub use alter::PaceChange;
 
@@ -51,7 +52,7 @@ pub enum Statement {
     Query(String),
 }
 
-/// `CREATE SOURCE [IF NOT EXISTS] name (column type [NOT NULL], …) FROM … FORMAT …`.
+/// `CREATE SOURCE [IF NOT EXISTS] name (column type [NOT NULL] [PRIMARY KEY], …) FROM … FORMAT … [ENVELOPE …]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateSource {
     /// The folded name.
@@ -64,8 +65,21 @@ pub struct CreateSource {
     pub connector: Connector,
     /// What the bytes mean.
     pub format: Format,
+    /// What the records mean.
+    pub envelope: Envelope,
+    /// How the last record of a key is told, if not by arrival.
+    pub order: Option<Order>,
     /// The most rows that are read in a second.
     pub rows_per_second_max: Option<NonZeroU32>,
+}
+
+/// The expression of `ENVELOPE UPSERT (ORDER BY expression)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its exact text.
+    pub text: String,
+    /// Where it begins in the script.
+    pub position: Position,
 }
 
 /// `ALTER SOURCE [IF EXISTS] name PAUSE | RESUME | SET (…) | RESET (…)`.

@@ -116,6 +116,13 @@ impl<'a> Reader<'a> {
         Ok(self.text_since(start).to_owned())
     }
 
+    /// Reads an expression and returns its text.
+    pub(super) fn expression(&mut self) -> Result<String, SqlError> {
+        let start = self.peek().span.start;
+        self.parser.parse_expr().map_err(|error| self.text.parser_error(&error))?;
+        Ok(self.text_since(start).to_owned())
+    }
+
     /// Reads a name and folds it as Postgres does: to lower case unless it is in quotes.
     pub(super) fn name(&mut self) -> Result<String, SqlError> {
         let next = self.peek();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use headwater_connectors::source::{Compression, Connector, FileOptions, Format};
 
+use super::key::{self, Key};
 use super::reader::Reader;
 use super::{CreateSource, alter, kafka};
 use crate::sql::error::{Position, SqlError};
@@ -15,7 +16,8 @@ use crate::sql::session::types::{Place, arrow_type};
 pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, SqlError> {
     let if_not_exists = reader.accept_all(&["IF", "NOT", "EXISTS"]);
     let name = reader.new_name()?;
-    let (mut fields, nested) = columns(reader)?;
+    let Columns { mut fields, key, nested } = columns(reader)?;
+    let declared = fields.len();
     reader.expect("FROM")?;
     let mut rows_per_second_max = None;
     let mut connector = connector(reader, &mut rows_per_second_max)?;
@@ -26,77 +28,104 @@ pub(super) fn create_source(reader: &mut Reader<'_>) -> Result<CreateSource, Sql
             .at(place)
             .hint("declare it as TEXT and read JSON in it with -> and ->>"));
     }
-    if let Connector::Kafka(options) = &mut connector {
+    let envelope = if let Connector::Kafka(options) = &mut connector {
         kafka::include(reader, &mut fields, &mut options.included)?;
-        envelope(reader)?;
+        let envelope = key::declared(reader)?;
         kafka::include(reader, &mut fields, &mut options.included)?;
+        envelope
     } else {
-        envelope(reader)?;
+        let envelope = key::declared(reader)?;
         if reader.at("INCLUDE") {
             return Err(SqlError::unsupported("INCLUDE on a source of files")
                 .at(reader.place())
                 .hint("keys, partitions and offsets are Kafka's: leave it out"));
         }
-    }
+        envelope
+    };
     for word in ["WATERMARK", "RETAIN", "WITH"] {
         if reader.at(word) {
             return Err(SqlError::unsupported(format!("{word} on a source")).at(reader.place()).hint("leave it out"));
         }
     }
+    let (envelope, order) = key::envelope(envelope, key, &mut fields[..declared], (&connector, format))?;
     Ok(CreateSource {
         name,
         if_not_exists,
         schema: Arc::new(Schema::new(fields)),
         connector,
         format,
+        envelope,
+        order,
         rows_per_second_max,
     })
+}
+
+/// The declared columns.
+struct Columns {
+    fields: Vec<Field>,
+    key: Option<Key>,
+    /// The first column of a nested type.
+    nested: Option<Named>,
 }
 
 /// A column and the place of its type.
 type Named = (String, Position);
 
-/// Reads `(name type [NOT NULL], …)`. Also returns the first column of a nested type.
-fn columns(reader: &mut Reader<'_>) -> Result<(Vec<Field>, Option<Named>), SqlError> {
+/// Reads `(name type [NOT NULL] [PRIMARY KEY], …, [PRIMARY KEY (name, …)])`.
+fn columns(reader: &mut Reader<'_>) -> Result<Columns, SqlError> {
     reader.expect("(")?;
     let mut fields: Vec<Field> = Vec::new();
-    let mut nested = None;
+    let (mut key, mut nested) = (None, None);
     loop {
         let place = reader.place();
-        for word in ["PRIMARY", "UNIQUE", "FOREIGN", "CONSTRAINT", "CHECK", "WATERMARK"] {
+        for word in ["UNIQUE", "FOREIGN", "CONSTRAINT", "CHECK", "WATERMARK"] {
             if reader.at(word) {
                 return Err(constraint(word, place));
             }
         }
-        let name = reader.new_name()?;
-        if fields.iter().any(|field| *field.name() == name) {
-            return Err(SqlError::invalid(format!("column \"{name}\" is declared twice")).at(place));
+        if let Some(table) = Key::table(reader)? {
+            Key::declare(&mut key, table)?;
+        } else {
+            let name = reader.new_name()?;
+            if fields.iter().any(|field| *field.name() == name) {
+                return Err(SqlError::invalid(format!("column \"{name}\" is declared twice")).at(place));
+            }
+            let type_place = reader.place();
+            let data_type = column_type(reader)?;
+            if data_type.is_nested() && nested.is_none() {
+                nested = Some((name.clone(), type_place));
+            }
+            let nullable = constraints(reader, &name, &mut key)?;
+            fields.push(Field::new(name, data_type, nullable));
         }
-        let type_place = reader.place();
-        let data_type = column_type(reader)?;
-        if data_type.is_nested() && nested.is_none() {
-            nested = Some((name.clone(), type_place));
-        }
-        let nullable = nullability(reader)?;
-        fields.push(Field::new(name, data_type, nullable));
         if !reader.accept(",") {
             break;
         }
     }
+    let place = reader.place();
     reader.expect(")")?;
-    Ok((fields, nested))
+    if fields.is_empty() {
+        return Err(SqlError::invalid("the source has no columns").at(place));
+    }
+    Ok(Columns { fields, key, nested })
 }
 
-/// Reads `[NOT NULL | NULL]` and refuses every other constraint.
-fn nullability(reader: &mut Reader<'_>) -> Result<bool, SqlError> {
-    let nullable = if reader.accept_all(&["NOT", "NULL"]) {
-        false
-    } else {
-        reader.accept("NULL");
-        true
-    };
+/// Reads `[NOT NULL | NULL] [PRIMARY KEY]` of the column `name`, in any order, and refuses every other constraint. Whether
+/// the column may be NULL.
+fn constraints(reader: &mut Reader<'_>, name: &str, key: &mut Option<Key>) -> Result<bool, SqlError> {
+    let mut nullable = true;
+    loop {
+        let place = reader.place();
+        if reader.accept_all(&["NOT", "NULL"]) {
+            nullable = false;
+        } else if reader.accept_all(&["PRIMARY", "KEY"]) {
+            Key::declare(key, Key::column(name, place))?;
+        } else if !reader.accept("NULL") {
+            break;
+        }
+    }
     let place = reader.place();
-    for word in ["PRIMARY", "UNIQUE", "REFERENCES", "CONSTRAINT", "CHECK", "DEFAULT", "GENERATED", "COLLATE"] {
+    for word in ["UNIQUE", "REFERENCES", "CONSTRAINT", "CHECK", "DEFAULT", "GENERATED", "COLLATE"] {
         if reader.at(word) {
             return Err(constraint(word, place));
         }
@@ -107,10 +136,8 @@ fn nullability(reader: &mut Reader<'_>) -> Result<bool, SqlError> {
 fn constraint(word: &str, place: Position) -> SqlError {
     let error = |what: &str| SqlError::unsupported(format!("{what} on a source")).at(place);
     match word {
-        "PRIMARY" => error("PRIMARY KEY")
-            .hint("the rows of a source are only appended: leave it out, and keep the last row per key in a view"),
         "WATERMARK" => error("WATERMARK").hint("leave it out"),
-        other => error(other).hint("the only constraint is NOT NULL; check the rest in a view"),
+        other => error(other).hint("the only constraints are NOT NULL and PRIMARY KEY; check the rest in a view"),
     }
 }
 
@@ -306,18 +333,4 @@ fn delimiter_value(reader: &mut Reader<'_>) -> Result<u8, SqlError> {
             .at(place)
             .hint("it is one ASCII character, neither a quote nor a line end; a tab is '\\t'")),
     }
-}
-
-fn envelope(reader: &mut Reader<'_>) -> Result<(), SqlError> {
-    if !reader.accept("ENVELOPE") || reader.accept("NONE") {
-        return Ok(());
-    }
-    for word in ["UPSERT", "DEBEZIUM"] {
-        if reader.at(word) {
-            return Err(SqlError::unsupported(format!("ENVELOPE {word}")).at(reader.place()).hint(
-                "the rows of a source are only appended: leave it out, and keep the last row per key in a view",
-            ));
-        }
-    }
-    Err(reader.unexpected("NONE"))
 }

@@ -9,6 +9,8 @@ use super::*;
 use crate::sql::SqlErrorKind;
 use crate::sql::session::types::{INTERVAL, timestamptz};
 
+mod keys;
+
 #[track_caller]
 fn one(text: &str) -> Parsed {
     let mut statements = parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
@@ -188,7 +190,6 @@ fn kafka_sources_are_refused_where_they_are_wrong() {
         (", 'auto.offset.reset' 'latest'", "1:48", "the property auto.offset.reset", "START OFFSET"),
         (", 'sasl.mechanism' 'GSSAPI'", "1:48", "the property sasl.mechanism", "SCRAM-SHA-256"),
         (", 'sasl.password' 'word'", "1:48", "the property sasl.password", "never stored"),
-        (", BROKERS 'h') FORMAT JSON ENVELOPE UPSERT", "1:82", "ENVELOPE UPSERT", "last row per key"),
         (", BROKERS 'h') FORMAT AVRO", "1:68", "FORMAT AVRO", "JSON"),
     ] {
         unsupported(&create(options), place, message, hint);
@@ -272,8 +273,6 @@ fn sources_are_refused_where_they_are_wrong() {
     for (rest, place, message, hint) in [
         ("FROM POSTGRES (URL 'x') FORMAT JSON", "2:6", "FROM POSTGRES", "FROM FILE"),
         ("FROM FILE (PATH 'p') FORMAT AVRO", "2:29", "FORMAT AVRO", "CSV"),
-        ("FROM FILE (PATH 'p') FORMAT JSON ENVELOPE UPSERT", "2:43", "ENVELOPE UPSERT", "leave it out"),
-        ("FROM FILE (PATH 'p') FORMAT JSON ENVELOPE DEBEZIUM", "2:43", "ENVELOPE DEBEZIUM", "leave it out"),
         ("FROM FILE (PATH 'p') FORMAT JSON INCLUDE OFFSET", "2:34", "INCLUDE on a source of files", "leave it out"),
         ("FROM FILE (PATH 'p') FORMAT CSV WITH HEADER", "2:33", "WITH after FORMAT CSV", "header"),
     ] {
@@ -319,8 +318,6 @@ fn sources_are_refused_where_they_are_wrong() {
     invalid("CREATE SOURCE \"s$errors\" (a INT)", "1:15", "the name \"s$errors\" is reserved", "choose a name");
     invalid("CREATE VIEW a$b AS SELECT 1", "1:13", "the name \"a$b\" is reserved", "choose a name");
     unsupported("CREATE SOURCE x.s (a INT)", "1:15", "the qualified name \"x.…\"", "no schemas");
-    unsupported("CREATE SOURCE s (a INT PRIMARY KEY)", "1:24", "PRIMARY KEY on a source", "last row per key");
-    unsupported("CREATE SOURCE s (a INT, PRIMARY KEY (a))", "1:25", "PRIMARY KEY on a source", "last row per key");
     unsupported("CREATE SOURCE s (a INT DEFAULT 3)", "1:24", "DEFAULT on a source", "NOT NULL");
 }
 
