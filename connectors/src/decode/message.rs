@@ -199,21 +199,13 @@ mod tests {
 
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use arrow::util::pretty::pretty_format_batches;
-    use headwater_dataflow::repr::ObjectId;
 
     use super::*;
-    use crate::source::{Compression, Connector, FileOptions, Pace, SourceDescription};
 
     fn schema(included: &[Included]) -> SchemaRef {
         let declared = [Field::new("n", DataType::Int32, false), Field::new("t", DataType::Utf8, true)];
         let beside = included.iter().map(|included| included.field(included.default_name()));
         Arc::new(Schema::new(declared.into_iter().chain(beside).collect::<Vec<_>>()))
-    }
-
-    fn description(format: Format, schema: SchemaRef, envelope: Envelope) -> SourceDescription {
-        let file = FileOptions { path: "unused".to_owned(), follow: false, compression: Compression::None };
-        let (object, name, connector) = (ObjectId(1), "s".to_owned(), Connector::File(file));
-        SourceDescription { object, name, schema, connector, format, envelope, pace: Pace::default() }
     }
 
     fn decoder(format: Format, included: &[Included]) -> MessageDecoder {

@@ -121,6 +121,7 @@ impl Coordinator {
             | ObjectState::Hydrating { .. }
             | ObjectState::CatchingUp { .. }
             | ObjectState::Waiting { .. }
+            | ObjectState::Paused
             | ObjectState::Stopping => match maintained() {
                 hydrating @ ObjectState::Hydrating { .. } => hydrating,
                 _ => read,
