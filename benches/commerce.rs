@@ -18,6 +18,8 @@ mod generator;
 mod loops;
 #[path = "commerce/measure.rs"]
 mod measure;
+#[path = "../cli/src/memory.rs"]
+mod memory;
 #[path = "commerce/queries.rs"]
 mod queries;
 #[path = "commerce/tables.rs"]
@@ -54,7 +56,7 @@ struct Figures {
 }
 
 fn main() -> Result<()> {
-    headwater_dataflow::memory::keep_freed();
+    memory::keep_freed();
     let rows: usize =
         std::env::args().skip(1).find_map(|arg| arg.replace(['_', ','], "").parse().ok()).unwrap_or(5_000_000);
     let mut generator = Generator::new(42);

@@ -6,6 +6,7 @@ mod call;
 mod commands;
 mod config;
 mod demo;
+mod memory;
 mod output;
 mod panic;
 mod relation;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     panic::install();
     let cli = Cli::parse();
     if cli.command.is_server() {
-        headwater_dataflow::memory::keep_freed();
+        memory::keep_freed();
     }
     match run(cli) {
         Ok(code) => code,

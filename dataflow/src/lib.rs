@@ -9,7 +9,6 @@ pub mod repr;
 
 pub mod engine;
 pub mod expr;
-pub mod memory;
 pub mod plan;
 pub mod port;
 pub mod protocol;

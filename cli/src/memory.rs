@@ -12,10 +12,10 @@ use std::process::Command;
 const SETTING: &str = "MIMALLOC_PURGE_DELAY";
 const KEPT_MS: &str = "60000";
 
-/// Makes the allocator keep freed memory for a minute, whole regions for ten. Call it first: mimalloc reads its settings from the environment
-/// when a process begins, so the process begins anew, with the same arguments and the same number, unless the
-/// environment decides already.
-pub fn keep_freed() {
+/// Makes the allocator keep freed memory for a minute, whole regions for ten. Call it first: mimalloc reads its settings
+/// from the environment when a process begins, so the process begins anew, with the same arguments and the same number,
+/// unless the environment decides already.
+pub(crate) fn keep_freed() {
     if env::var_os(SETTING).is_some() {
         return;
     }
