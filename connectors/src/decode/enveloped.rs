@@ -20,6 +20,10 @@ impl Keyed<'_> {
     /// # Errors
     /// Something is no value of its column, or a part of the key stands nowhere.
     pub(super) fn push_object(&self, text: &str, columns: &mut [Column]) -> Result<(), BadRecord> {
+        // Columns of the key are NOT NULL: an object that lacks one is not usual.
+        if json::push_usual(text, columns) {
+            return Ok(());
+        }
         let values = json::find(text, columns)?;
         let record_key = match self.columns.iter().find(|index| values[**index].is_none()) {
             None => None,

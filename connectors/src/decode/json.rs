@@ -47,12 +47,18 @@ pub(super) fn step(input: &[u8], whole: bool, columns: &mut Columns) -> Step {
 /// The text is none, or a value does not fit. The columns may then be a value longer, each of them.
 #[inline]
 pub(super) fn push_object(text: &str, columns: &mut [Column]) -> Result<(), BadRecord> {
+    if push_usual(text, columns) { Ok(()) } else { push_general(text, columns) }
+}
+
+/// The same for a usual object. Of any other nothing is appended, and it says so.
+#[inline]
+pub(super) fn push_usual(text: &str, columns: &mut [Column]) -> bool {
     let len = columns.first().map_or(0, Column::len);
-    if usual::push_object(text, columns).is_some() {
-        return Ok(());
+    let usual = usual::push_object(text, columns).is_some();
+    if !usual {
+        columns.iter_mut().for_each(|column| column.truncate(len));
     }
-    columns.iter_mut().for_each(|column| column.truncate(len));
-    push_general(text, columns)
+    usual
 }
 
 /// The same for any object.
