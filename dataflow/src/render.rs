@@ -109,8 +109,8 @@ fn render_node<'scope>(
             Chunks::new(reduce::reduce((input(id), schema_of(id)), keys, aggregates, *append_only, schema, context))
         }
         Op::JoinReduce { facts, partners, null_equals_null, aggregates, order } => reduce::join_reduce(
-            (input(&facts.input), facts),
-            (input(&partners.input), partners),
+            (input(&facts.input), schema_of(&facts.input), facts),
+            (input(&partners.input), schema_of(&partners.input), partners),
             *null_equals_null,
             aggregates,
             order,

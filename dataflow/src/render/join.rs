@@ -72,7 +72,7 @@ fn key_rows<'scope>(
     whole: bool,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
-    let keys = side.keys.to_vec();
+    let keys: Vec<ScalarExpr> = side.keys.iter().map(|key| key.prepared(&side.schema)).collect();
     let key_codec = RowCodec::new(keys.iter().map(|key| &key.data_type)).unwrap_or_else(|error| panic!("{error}"));
     let row_codec = codec_for(&side.schema);
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);

@@ -34,7 +34,7 @@ impl PairBuilder {
             left_codec: codec_for(left),
             right_codec: codec_for(right),
             schema: schema.clone(),
-            filter,
+            filter: filter.map(|filter| filter.prepared(schema)),
             position,
             errors,
             left: RowBlock::default(),

@@ -34,8 +34,8 @@ enum Change {
 
 /// One row per group: the groups in `order`, then the aggregates.
 pub(in crate::render) fn join_reduce<'scope>(
-    (facts, fact_side): (Chunks<'scope>, &JoinedSide),
-    (partners, partner_side): (Chunks<'scope>, &JoinedSide),
+    (facts, fact_schema, fact_side): (Chunks<'scope>, SchemaRef, &JoinedSide),
+    (partners, partner_schema, partner_side): (Chunks<'scope>, SchemaRef, &JoinedSide),
     null_equals_null: bool,
     aggregates: &[Aggregate],
     order: &[usize],
@@ -43,12 +43,12 @@ pub(in crate::render) fn join_reduce<'scope>(
     context: &Context<'_>,
 ) -> Chunks<'scope> {
     let keys: Vec<ScalarExpr> = fact_side.keys.iter().chain(&fact_side.groups).cloned().collect();
-    let below = Layout::new(&keys, aggregates, false, schema);
+    let below = Layout::new(&keys, aggregates, false, schema).prepared(&fact_schema);
     let (unordered, places) = unordered(schema, order);
     let groups = fact_side.groups.iter().chain(&partner_side.groups);
     let above = Layout::above_join(&below, groups.map(|group| group.data_type.clone()).collect(), &unordered);
     let facts = preaggregate(facts, below.clone(), fact_side.keys.len(), null_equals_null, context);
-    let partners = key_groups(partners, partner_side, null_equals_null, context);
+    let partners = key_groups((partners, partner_schema), partner_side, null_equals_null, context);
     let contributions = meet(facts, partners, below, context.peers);
     Chunks::new(apply(contributions, above, context)).columns(&places, schema)
 }
@@ -105,12 +105,12 @@ fn preaggregate<'scope>(
 
 /// Addresses the groups of partners to the owners of their join keys.
 fn key_groups<'scope>(
-    Chunks { stream, steps }: Chunks<'scope>,
+    (Chunks { stream, steps }, schema): (Chunks<'scope>, SchemaRef),
     side: &JoinedSide,
     null_equals_null: bool,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
-    let exprs: Vec<ScalarExpr> = side.keys.iter().chain(&side.groups).cloned().collect();
+    let exprs: Vec<ScalarExpr> = side.keys.iter().chain(&side.groups).map(|expr| expr.prepared(&schema)).collect();
     let count = side.keys.len();
     let codec = |exprs: &[ScalarExpr]| {
         RowCodec::new(exprs.iter().map(|expr| &expr.data_type)).unwrap_or_else(|error| panic!("{error}"))

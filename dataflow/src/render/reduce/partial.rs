@@ -322,27 +322,27 @@ fn accumulate(
     }
 }
 
+fn gather_codes<C: Copy + PartialEq>(
+    codes: &[C],
+    column: &Column<'_>,
+    group_of_row: &[u32],
+    diffs: &Diffs,
+    out: &mut Vec<(u32, C, i64)>,
+) {
+    out.reserve(group_of_row.len());
+    column.for_each(group_of_row, diffs, |row, group, diff| match out.last_mut() {
+        Some((last, code, count)) if *last as usize == group && *code == codes[row] => *count += diff,
+        _ => out.push((group as u32, codes[row], diff)),
+    });
+}
+
 /// The values of a chunk for what an aggregate keeps beside its slots. Neighbours that are equal are merged.
 fn gather(aggregate: &Slots, column: &Column<'_>, group_of_row: &[u32], diffs: &Diffs) -> Option<Values> {
     let mut values = Values::empty(&aggregate.kind)?;
     let argument = column.values.expect("what keeps values has an argument");
     match &mut values {
-        Values::Narrow(out) => {
-            out.reserve(group_of_row.len());
-            let codes = narrow_codes(argument);
-            column.for_each(group_of_row, diffs, |row, group, diff| match out.last_mut() {
-                Some((last, code, count)) if *last as usize == group && *code == codes[row] => *count += diff,
-                _ => out.push((group as u32, codes[row], diff)),
-            });
-        }
-        Values::Codes(out) => {
-            out.reserve(group_of_row.len());
-            let codes = codes(argument);
-            column.for_each(group_of_row, diffs, |row, group, diff| match out.last_mut() {
-                Some((last, code, count)) if *last as usize == group && *code == codes[row] => *count += diff,
-                _ => out.push((group as u32, codes[row], diff)),
-            });
-        }
+        Values::Narrow(out) => gather_codes(&narrow_codes(argument), column, group_of_row, diffs, out),
+        Values::Codes(out) => gather_codes(&codes(argument), column, group_of_row, diffs, out),
         Values::Bytes { groups, bytes } => {
             let source = ByteValues::new(argument);
             column.for_each(group_of_row, diffs, |row, group, diff| {
