@@ -1,5 +1,6 @@
 //! Random queries: projections, filters, joins, semi joins, groups, distinct rows, unions, nested and named subqueries.
 
+mod aggregates;
 mod from;
 mod group;
 mod union;

@@ -7,6 +7,8 @@
 mod arithmetic;
 mod date_trunc;
 mod floats;
+mod moments;
+mod ordered;
 mod semantics;
 mod sum;
 mod to_char;
@@ -114,7 +116,7 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     let mut builder = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_type_planner(type_planner())
-        .with_analyzer_rules(analyzer_rules());
+        .with_analyzer_rules(analyzer_rules(purpose));
     if purpose == Purpose::View {
         builder = builder.with_optimizer_rules(view_rules());
     }
@@ -123,19 +125,24 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     date_trunc::register(&mut state)?;
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
+    moments::register(&mut state)?;
     Ok(state)
 }
 
 /// Types first, then ours: values in our types, then the operators on them.
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![
+fn analyzer_rules(purpose: Purpose) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(floats::FloatsWin),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurTypes),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurOperators),
-    ]
+    ];
+    if purpose == Purpose::Read {
+        rules.push(Arc::new(ordered::OrderedAggregates));
+    }
+    rules
 }
 
 /// DataFusion's rules without those whose result we could not lower or that only help its own execution: no limits are

@@ -165,7 +165,8 @@ fn float_code(value: f64) -> i128 {
     i128::from(if bits >> 63 == 1 { !bits } else { bits | 1 << 63 })
 }
 
-fn code_float(code: i128) -> f64 {
+/// The double of a code.
+pub(super) fn code_float(code: i128) -> f64 {
     let bits = u64::try_from(code).expect("a float's code has 64 bits");
     f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })
 }
