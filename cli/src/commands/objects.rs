@@ -13,6 +13,7 @@ pub(super) fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Source => "source",
         ObjectKind::View => "view",
         ObjectKind::MaterializedView => "materialized view",
+        ObjectKind::Table => "table",
     }
 }
 
