@@ -23,6 +23,7 @@ mod recovery;
 mod retail;
 mod services;
 mod table;
+mod tables;
 mod tidy;
 mod upsert;
 mod wire;

@@ -123,7 +123,9 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip(&mut self, chars: usize) {
-        (0..chars).for_each(|_| drop(self.next()));
+        for _ in 0..chars {
+            self.next();
+        }
     }
 
     /// Passes over everything up to and with `end`; false if it is not there.
@@ -171,7 +173,9 @@ impl<'a> Cursor<'a> {
     fn skip_blank(&mut self) -> Blank {
         loop {
             match self.peek() {
-                Some(char) if char.is_whitespace() || char == ';' => drop(self.next()),
+                Some(char) if char.is_whitespace() || char == ';' => {
+                    self.next();
+                }
                 Some('-' | '/') => {
                     let start = *self;
                     match self.comment() {
@@ -224,9 +228,13 @@ impl<'a> Cursor<'a> {
                 '-' | '/' => match self.comment() {
                     Some(true) => {}
                     Some(false) => return (self.at, WaitsFor::Quote),
-                    None => drop(self.next()),
+                    None => {
+                        self.next();
+                    }
                 },
-                _ => drop(self.next()),
+                _ => {
+                    self.next();
+                }
             }
             before = char;
         }
