@@ -220,7 +220,7 @@ pub(crate) struct DropArgs {
 /// Arguments of commands about one object.
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    /// The source or view.
+    /// The source, table or view.
     pub(crate) name: String,
 }
 

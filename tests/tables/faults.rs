@@ -77,7 +77,8 @@ fn acknowledged_rows_survive_kills_and_statements_are_there_whole_or_not_at_all(
 fn write(address: &str, stopped: &AtomicBool, next: &mut usize, acknowledged: &mut BTreeSet<usize>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = Client::connect(address).await?;
+        // The server may be gone already.
+        let Ok(client) = Client::connect(address).await else { return Ok(()) };
         while !stopped.load(Ordering::Acquire) {
             let first = *next;
             let statement = |statement: usize| {
@@ -100,7 +101,8 @@ fn write(address: &str, stopped: &AtomicBool, next: &mut usize, acknowledged: &m
 fn count(address: &str, stopped: &AtomicBool, counted: &mut usize, tried: &mut usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = Client::connect(address).await?;
+        // The server may be gone already.
+        let Ok(client) = Client::connect(address).await else { return Ok(()) };
         while !stopped.load(Ordering::Acquire) {
             *tried += 1;
             let (tags, _) = execute(&client, &["UPDATE counter SET n = n + 1".to_owned()]).await;

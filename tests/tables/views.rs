@@ -34,6 +34,9 @@ fn each_statement_is_one_transition_of_the_views_over_its_table() {
             ("DELETE FROM t".to_owned(), 0),
         ];
         let follow = async {
+            // A snapshot at the time 0 of a new server would be none.
+            execute_ok(&server.client, "INSERT INTO t VALUES (-1, 0, 0)").await?;
+            execute_ok(&server.client, "DELETE FROM t").await?;
             let mut mirror = Mirror::open(&server.client, &["t", "s", "all_rows"]).await?;
             mirror.next().await?;
             for (statement, rows) in &statements {

@@ -1,4 +1,4 @@
-//! How sources and views are named and shown.
+//! How sources, tables and views are named and shown.
 
 use std::sync::Arc;
 

@@ -275,7 +275,7 @@ fn plan_insert(
         (Some(rows), _) => RowsOf::Values(rows?),
         (None, None) => return Err(SqlError::invalid("INSERT without rows")),
         (None, Some(query)) => {
-            let query = target::with_defaults(query, table, named.as_deref())?;
+            let query = target::prepared(query, table, named.as_deref())?;
             let read = plan_statement(Ast::Query(Box::new(query)), &Text::new(text)?, relations)?;
             let (given, width) = (read.schema().fields().len(), table.schema.fields().len());
             let targets = named.unwrap_or_else(|| (0..given.min(width)).collect());
@@ -465,3 +465,6 @@ impl Relations for WithExcluded<'_> {
 fn type_name(data_type: &DataType) -> String {
     super::session::types::sql_name(data_type)
 }
+
+#[cfg(test)]
+mod tests;

@@ -318,7 +318,7 @@ mod tests {
         check("SELECT 1; SELECT 2", &[(1, 1, "SELECT 1", None), (1, 11, "SELECT 2", None)]);
         check(
             "-- a;b\n/* ; /* ; */ ; */ a ';''' \";\" E'\\';' ; b",
-            &[(2, 19, "a ';''' \";\" E'\\';'", None), (2, 42, "b", None)],
+            &[(2, 19, "a ';''' \";\" E'\\';'", None), (2, 40, "b", None)],
         );
         check(
             "a $$;$$ $x$ ; $$ $x$;;;\n  b -- tail;\n;",

@@ -67,7 +67,7 @@ fn what_was_durable_is_there_after_a_crash_and_a_write_is_never_there_in_part() 
     let told: Vec<Told> = (0..300).map(|n| write(&ingest, signed(n * 3..n * 3 + 3, 1))).collect();
     told[100].durable.recv().unwrap();
     let crashed = crash_copy(dir.path());
-    told.iter().for_each(|told| told.durable.recv().unwrap());
+    told[101..].iter().for_each(|told| told.durable.recv().unwrap());
     for (dir, least) in [(crashed.path(), 101 * 3), (dir.path(), 900)] {
         // The first one is in use; its copy is not.
         if least == 900 {

@@ -1,6 +1,8 @@
 //! Which columns of a table a statement gives values for, and whether it gives as many.
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr};
+use std::collections::BTreeSet;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr};
 
 use super::{Table, literal};
 use crate::sql::error::{Position, SqlError, SqlErrorKind};
@@ -57,19 +59,42 @@ pub(super) fn is_default(value: &Expr) -> bool {
     matches!(value, Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
-/// The query with the defaults of columns in the place of the word DEFAULT.
-pub(super) fn with_defaults(query: &Query, table: &Table, targets: Option<&[usize]>) -> Result<Query, SqlError> {
+/// The query of an INSERT as it is planned: with the defaults of columns in the place of the word DEFAULT, and with names
+/// for values that stand twice in its select list, which the planner wants to tell apart.
+pub(super) fn prepared(query: &Query, table: &Table, targets: Option<&[usize]>) -> Result<Query, SqlError> {
     let mut query = query.clone();
-    let SetExpr::Values(values) = &mut *query.body else { return Ok(query) };
-    let width = table.schema.fields().len();
-    for row in &mut values.rows {
-        for (index, value) in row.content.iter_mut().enumerate().filter(|(_, value)| is_default(value)) {
-            let column = targets.map_or(Some(index), |targets| targets.get(index).copied());
-            // Of values that are too many, it is said of the whole.
-            if let Some(column) = column.filter(|column| *column < width) {
-                *value = literal::default_of(table, column)?;
+    match &mut *query.body {
+        SetExpr::Values(values) => {
+            for row in &mut values.rows {
+                put_defaults(&mut row.content, table, targets)?;
             }
         }
+        SetExpr::Select(select) => name_repeated(&mut select.projection),
+        _ => {}
     }
     Ok(query)
+}
+
+fn put_defaults(values: &mut [Expr], table: &Table, targets: Option<&[usize]>) -> Result<(), SqlError> {
+    let width = table.schema.fields().len();
+    for (index, value) in values.iter_mut().enumerate().filter(|(_, value)| is_default(value)) {
+        let column = targets.map_or(Some(index), |targets| targets.get(index).copied());
+        // Of values that are too many, it is said of the whole.
+        if let Some(column) = column.filter(|column| *column < width) {
+            *value = literal::default_of(table, column)?;
+        }
+    }
+    Ok(())
+}
+
+fn name_repeated(projection: &mut [SelectItem]) {
+    let mut seen = BTreeSet::new();
+    for (index, item) in projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && !seen.insert(expr.to_string())
+        {
+            let alias = Ident::with_quote('"', format!("$value{index}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
 }
