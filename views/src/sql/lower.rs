@@ -159,6 +159,10 @@ impl Lowering<'_> {
 
     fn projection(&mut self, projection: &Projection) -> Result<Flow, Refusal> {
         let input = self.plan(&projection.input)?;
+        self.projected(input, projection)
+    }
+
+    fn projected(&mut self, input: Flow, projection: &Projection) -> Result<Flow, Refusal> {
         if projection.expr.is_empty() {
             return self.filler(input.node);
         }
