@@ -114,11 +114,34 @@ pub enum Op {
         /// there is none, the order of arrival alone. A tombstone without a value there comes last of what had arrived.
         order: Option<usize>,
     },
+    /// Rows of lists: each row as often as its longest list has items. A list's column becomes that of its items, shorter
+    /// lists are filled up with NULL; a struct's column becomes those of its fields.
+    Unnest {
+        /// The input.
+        input: NodeId,
+        /// The columns that are lists, by position.
+        lists: Vec<usize>,
+        /// The columns that are structs, or lists of them, by position.
+        structs: Vec<usize>,
+        /// What becomes of rows without items.
+        empty: EmptyLists,
+    },
     /// All rows of all inputs.
     Union {
         /// The inputs; their schemas have the same types.
         inputs: Vec<NodeId>,
     },
+}
+
+/// What an unnest makes of rows all of whose lists are NULL or empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyLists {
+    /// Nothing.
+    Drop,
+    /// One row of NULL where a list is NULL; nothing of empty ones.
+    KeepNull,
+    /// One row of NULL.
+    Keep,
 }
 
 /// One input of an [`Op::JoinReduce`].
@@ -258,7 +281,11 @@ impl Op {
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
             Op::Constant { .. } | Op::Get { .. } => Vec::new(),
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
+            Op::Mfp { input, .. }
+            | Op::Reduce { input, .. }
+            | Op::Distinct { input }
+            | Op::Upsert { input, .. }
+            | Op::Unnest { input, .. } => {
                 vec![*input]
             }
             Op::Join { left, right, .. } => vec![*left, *right],
@@ -271,7 +298,11 @@ impl Op {
     pub fn with_inputs(mut self, rename: impl Fn(NodeId) -> NodeId) -> Op {
         match &mut self {
             Op::Constant { .. } | Op::Get { .. } => {}
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
+            Op::Mfp { input, .. }
+            | Op::Reduce { input, .. }
+            | Op::Distinct { input }
+            | Op::Upsert { input, .. }
+            | Op::Unnest { input, .. } => {
                 *input = rename(*input);
             }
             Op::Join { left, right, .. } => (*left, *right) = (rename(*left), rename(*right)),

@@ -4,6 +4,7 @@ mod aggregates;
 mod from;
 mod group;
 mod union;
+mod unnest;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -66,6 +67,7 @@ impl<'a> Queries<'a> {
             3..5 if depth > 0 => self.with(depth),
             5..11 => self.grouped(depth),
             11..13 => self.distinct(depth),
+            13 => self.unnested(depth),
             _ => self.select(depth),
         }
     }

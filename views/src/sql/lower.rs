@@ -6,6 +6,7 @@ mod grouping;
 mod join;
 mod nodes;
 mod output;
+mod unnest;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,12 +116,16 @@ impl Lowering<'_> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             other => Err(refused(other)),
         }
     }
 
     fn scan(&mut self, scan: &TableScan) -> Result<Flow, Refusal> {
         let Some(source) = scan.source.downcast_ref::<CollectionSource>() else {
+            if let Some(series) = self.series(scan)? {
+                return Ok(series);
+            }
             let name = scan.table_name.table().trim_end_matches("()").to_owned();
             return Err(Refusal::new(
                 Construct::Name(name.clone()),
@@ -243,7 +248,6 @@ fn refused(plan: &LogicalPlan) -> Refusal {
             (Construct::Window, "window functions in a view", "use them when reading: SELECT … OVER (…) FROM view")
         }
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return limit(),
-        LogicalPlan::Unnest(_) => (Construct::Unnest, "UNNEST in a view", "use it when reading"),
         LogicalPlan::RecursiveQuery(_) => (Construct::Recursive, "WITH RECURSIVE in a view", "use it when reading"),
         LogicalPlan::Subquery(_) => (Construct::MarkJoin, "this kind of subquery in a view", "write it as a join"),
         _ => (Construct::Query, "this kind of query in a view", "use it when reading"),

@@ -169,6 +169,7 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
             | Op::JoinReduce { .. }
             | Op::Distinct { .. }
             | Op::Upsert { .. }
+            | Op::Unnest { .. }
             | Op::Union { .. } => None,
         })
         .collect();

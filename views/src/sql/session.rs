@@ -2,13 +2,16 @@
 //!
 //! It differs from DataFusion's own in a few places only, each stated here or in a file of this folder: the list of
 //! optimizer rules, the types (`types`), what would hurt in its semantics (`semantics`, `floats`, `arithmetic`, `sum`,
-//! `to_char`), and what would be slow (`date_trunc`).
+//! `moments`, `ordered`, `to_char`), what it lacks (`lateral`, `ordered_set`), and what would be slow (`date_trunc`).
 
 mod arithmetic;
 mod date_trunc;
 mod floats;
+mod grouping;
+mod lateral;
 mod moments;
 mod ordered;
+mod ordered_set;
 mod semantics;
 mod sum;
 mod to_char;
@@ -126,13 +129,16 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
     moments::register(&mut state)?;
+    ordered_set::register(&mut state)?;
     Ok(state)
 }
 
 /// Types first, then ours: values in our types, then the operators on them.
 fn analyzer_rules(purpose: Purpose) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(lateral::LateralUnnest),
         Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(grouping::GroupingColumns),
         Arc::new(floats::FloatsWin),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurTypes),
