@@ -16,6 +16,7 @@ mod reduce;
 mod source;
 mod unnest;
 mod upsert;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -126,6 +127,12 @@ fn render_node<'scope>(
             let (lists, structs) = (lists.clone(), structs.clone());
             input(id).unnest(unnest::Unnest { lists, structs, empty: *empty, schema: schema.clone() })
         }
+        Op::Window { input: id, partition, order, functions, limit } => Chunks::new(window::window(
+            (input(id), schema_of(id)),
+            window::Over { partition, order, functions, limit: *limit },
+            schema,
+            context,
+        )),
         Op::Union { inputs } => {
             let columns: Vec<usize> = (0..schema.fields().len()).collect();
             let all = scope.concatenate(inputs.iter().map(|id| input(id).into_stream()));

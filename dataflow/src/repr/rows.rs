@@ -186,5 +186,6 @@ pub fn owner(hash: u64, peers: usize) -> usize {
 
 /// Whether any column of row `index` is NULL.
 pub fn any_null(columns: &[ArrayRef], index: usize) -> bool {
-    columns.iter().any(|column| column.is_null(index))
+    // A column of the type NULL has no bits that say so.
+    columns.iter().any(|column| column.is_null(index) || *column.data_type() == DataType::Null)
 }
