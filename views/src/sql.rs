@@ -13,6 +13,7 @@ mod provider;
 mod read;
 mod session;
 mod statement;
+mod write;
 
 use arrow::datatypes::SchemaRef;
 use headwater_dataflow::repr::CollectionId;
@@ -23,8 +24,12 @@ pub use explain::{explain, explain_plan};
 pub use plan::{PlannedView, plan_view};
 pub use read::{PlannedRead, plan_read};
 pub use statement::{
-    AlterSource, CreateSource, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed, Show,
-    Statement, parse,
+    AlterSource, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed,
+    Show, Statement, Write, parse,
+};
+pub use write::{
+    Completion, EXCLUDED, OnConflict, PlannedWrite, RowsOf, Table, WriteKind, Written, first_rows, plan_table,
+    plan_write,
 };
 
 /// The kinds of objects in the catalog.
@@ -36,6 +41,8 @@ pub enum ObjectKind {
     View,
     /// A query whose answer is maintained.
     MaterializedView,
+    /// Rows that statements bring.
+    Table,
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -44,6 +51,7 @@ impl std::fmt::Display for ObjectKind {
             ObjectKind::Source => "source",
             ObjectKind::View => "view",
             ObjectKind::MaterializedView => "materialized view",
+            ObjectKind::Table => "table",
         })
     }
 }

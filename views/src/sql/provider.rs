@@ -75,7 +75,11 @@ impl<'a> Provider<'a> {
 
     /// Plans one query, which is not analysed yet.
     pub(super) fn plan(&self, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
-        let query = parse_query(text)?;
+        self.plan_statement(parse_query(text)?, text)
+    }
+
+    /// Plans one query that was parsed, or made, out of `text`.
+    pub(super) fn plan_statement(&self, query: Statement, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
         let planner = SqlToRel::new_with_options(self, ParserOptions::from(&self.options().sql_parser));
         planner.sql_statement_to_plan(query).map_err(|error| from_datafusion(&error, text))
     }
