@@ -11,7 +11,13 @@ CASES ?= 20000
 # For how many seconds `make fuzz` runs each target.
 FUZZ_SECONDS ?= 120
 
-.PHONY: test services openssl lint demo oracle fuzz figures bench
+# The files of SQL logic tests that `make slt` runs (a folder or a file; our own if there is none), and how many queries.
+DIR ?=
+MODE ?= both
+SAMPLE ?=
+SEED ?=
+
+.PHONY: test services openssl lint demo oracle slt fuzz figures bench
 
 # The binary first: the integration tests start it. The last line counts skipped tests, which the runner calls passed.
 test: services
@@ -39,6 +45,10 @@ demo:
 
 oracle:
 	HEADWATER_ORACLE_CASES=$(CASES) $(CARGO) test --profile $(PROFILE) --workspace $(FEATURES) --test main oracle -- --nocapture
+
+slt:
+	HEADWATER_SLT_DIR=$(abspath $(DIR)) HEADWATER_SLT_MODE=$(MODE) HEADWATER_SLT_SAMPLE=$(SAMPLE) HEADWATER_SLT_SEED=$(SEED) \
+	  $(CARGO) test --profile $(PROFILE) --workspace $(FEATURES) --test main slt -- --nocapture
 
 # Needs a nightly compiler and cargo-fuzz: rustup toolchain install nightly; cargo install cargo-fuzz. The first build takes
 # as long as that of the workspace. A failing input is kept in tests/fuzz/artifacts: make it a plain test.

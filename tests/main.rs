@@ -22,6 +22,7 @@ mod pace;
 mod recovery;
 mod retail;
 mod services;
+mod slt;
 mod table;
 mod tables;
 mod tidy;

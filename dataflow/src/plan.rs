@@ -1,11 +1,13 @@
 //! The plan of one dataflow: a list of nodes in dependency order, every choice made, so that rendering is a plain walk.
 
 mod join_reduce;
+mod window;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::expr::ScalarExpr;
 use crate::repr::{CollectionId, Delta, RowCodec};
+pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction};
 
 /// The index of a node in [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +61,7 @@ pub enum Op {
         left: NodeId,
         /// The right input.
         right: NodeId,
-        /// What leaves: pairs (left's columns, then right's), or left rows that have a partner.
+        /// What leaves.
         kind: JoinKind,
         /// The keys over the left input; as many and of the same types as `right_keys`. None at all: a cross join.
         left_keys: Vec<ScalarExpr>,
@@ -113,6 +115,19 @@ pub enum Op {
         /// there is none, the order of arrival alone. A tombstone without a value there comes last of what had arrived.
         order: Option<usize>,
     },
+    /// Rows in order: every row of the input with one more column a function, or, by their place in the order, some of them.
+    Window {
+        /// The input.
+        input: NodeId,
+        /// What divides the rows, over the input's columns; nothing for one partition of all.
+        partition: Vec<ScalarExpr>,
+        /// What orders the rows of a partition.
+        order: Vec<OrderBy>,
+        /// The columns that are added.
+        functions: Vec<WindowFunction>,
+        /// Which rows leave; `None` for all.
+        limit: Option<RowLimit>,
+    },
     /// All rows of all inputs.
     Union {
         /// The inputs; their schemas have the same types.
@@ -131,13 +146,40 @@ pub struct JoinedSide {
     pub groups: Vec<ScalarExpr>,
 }
 
-/// What a join lets out.
+/// What a join lets out: pairs are left's columns, then right's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinKind {
-    /// Every pair: left's columns, then right's.
+    /// Every pair.
     Inner,
+    /// Every pair, and left rows without a partner beside NULLs.
+    Left,
+    /// Every pair, and right rows without a partner beside NULLs.
+    Right,
+    /// Every pair, and rows of both sides without a partner beside NULLs.
+    Full,
     /// Left rows with at least one partner, as often as they stand in the left input.
     LeftSemi,
+    /// Left rows without a partner, as often as they stand in the left input.
+    LeftAnti,
+    /// All left rows, and behind their columns a BOOLEAN that says whether they have a partner.
+    LeftMark,
+}
+
+impl JoinKind {
+    /// Whether left rows without a partner leave beside NULLs.
+    pub fn keeps_left(self) -> bool {
+        matches!(self, JoinKind::Left | JoinKind::Full)
+    }
+
+    /// Whether right rows without a partner leave beside NULLs.
+    pub fn keeps_right(self) -> bool {
+        matches!(self, JoinKind::Right | JoinKind::Full)
+    }
+
+    /// Whether pairs leave; if not, the join asks only whether there are partners.
+    pub fn pairs(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full)
+    }
 }
 
 /// One aggregate of a [`Op::Reduce`].
@@ -217,9 +259,11 @@ impl Op {
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
             Op::Constant { .. } | Op::Get { .. } => Vec::new(),
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
-                vec![*input]
-            }
+            Op::Mfp { input, .. }
+            | Op::Reduce { input, .. }
+            | Op::Distinct { input }
+            | Op::Upsert { input, .. }
+            | Op::Window { input, .. } => vec![*input],
             Op::Join { left, right, .. } => vec![*left, *right],
             Op::JoinReduce { facts, partners, .. } => vec![facts.input, partners.input],
             Op::Union { inputs } => inputs.clone(),
@@ -230,9 +274,11 @@ impl Op {
     pub fn with_inputs(mut self, rename: impl Fn(NodeId) -> NodeId) -> Op {
         match &mut self {
             Op::Constant { .. } | Op::Get { .. } => {}
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
-                *input = rename(*input);
-            }
+            Op::Mfp { input, .. }
+            | Op::Reduce { input, .. }
+            | Op::Distinct { input }
+            | Op::Upsert { input, .. }
+            | Op::Window { input, .. } => *input = rename(*input),
             Op::Join { left, right, .. } => (*left, *right) = (rename(*left), rename(*right)),
             Op::JoinReduce { facts, partners, .. } => {
                 (facts.input, partners.input) = (rename(facts.input), rename(partners.input));

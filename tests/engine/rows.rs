@@ -197,7 +197,7 @@ fn values_of(array: &ArrayRef) -> Vec<Value> {
             each!(IntervalMonthDayNanoType, |v| Value::Interval(v.months, v.days, v.nanoseconds))
         }
         _ => {
-            let options = FormatOptions::default();
+            let options = FormatOptions::default().with_null("NULL");
             let format = ArrayFormatter::try_new(array, &options).expect("every type can be formatted");
             let text = |row| if array.is_null(row) { Value::Null } else { Value::Other(format.value(row).to_string()) };
             (0..array.len()).map(text).collect()

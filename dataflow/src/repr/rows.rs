@@ -6,6 +6,7 @@
 use std::hash::Hasher;
 
 use arrow::array::{Array, ArrayRef};
+use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, RowParser, Rows, SortField};
@@ -116,7 +117,21 @@ impl RowCodec {
     /// # Errors
     /// A type that arrow-row does not support.
     pub fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<RowCodec, ArrowError> {
-        let fields: Vec<SortField> = types.into_iter().map(|data_type| SortField::new(data_type.clone())).collect();
+        RowCodec::with_fields(types.into_iter().map(|data_type| SortField::new(data_type.clone())).collect())
+    }
+
+    /// A codec whose bytes sort in given directions: (type, greatest first, NULLs first) of each column.
+    ///
+    /// # Errors
+    /// A type that arrow-row does not support.
+    pub fn ordered<'a>(columns: impl IntoIterator<Item = (&'a DataType, bool, bool)>) -> Result<RowCodec, ArrowError> {
+        let fields = columns.into_iter().map(|(data_type, descending, nulls_first)| {
+            SortField::new_with_options(data_type.clone(), SortOptions { descending, nulls_first })
+        });
+        RowCodec::with_fields(fields.collect())
+    }
+
+    fn with_fields(fields: Vec<SortField>) -> Result<RowCodec, ArrowError> {
         if fields.is_empty() {
             return Ok(RowCodec { converter: None });
         }
@@ -177,5 +192,6 @@ pub fn owner(hash: u64, peers: usize) -> usize {
 
 /// Whether any column of row `index` is NULL.
 pub fn any_null(columns: &[ArrayRef], index: usize) -> bool {
-    columns.iter().any(|column| column.is_null(index))
+    // A column of the type NULL has no bits that say so.
+    columns.iter().any(|column| column.is_null(index) || *column.data_type() == DataType::Null)
 }

@@ -1,6 +1,7 @@
 //! EXPLAIN: a plan as an indented tree, one operator a line, each followed by what it keeps and computes.
 
 mod expr;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -83,15 +84,28 @@ impl Tree<'_> {
                 format!("Get {name} (shared import, {})", if *append_only { "append-only" } else { "with retractions" })
             }
             Op::Mfp { filters, .. } => if filters.is_empty() { "Project" } else { "Filter and project" }.to_owned(),
-            Op::Join { kind, left_keys, .. } => match (kind, left_keys.is_empty()) {
-                (JoinKind::Inner, false) => "Join (private table per side)".to_owned(),
-                (JoinKind::Inner, true) => "Cross join (private table per side)".to_owned(),
-                (JoinKind::LeftSemi, _) => "Semi join (private table per side)".to_owned(),
-            },
+            Op::Join { kind, left_keys, .. } => {
+                let kind = match kind {
+                    JoinKind::Inner if left_keys.is_empty() => "Cross join",
+                    JoinKind::Inner => "Join",
+                    JoinKind::Left => "Left join",
+                    JoinKind::Right => "Right join",
+                    JoinKind::Full => "Full join",
+                    JoinKind::LeftSemi => "Semi join",
+                    JoinKind::LeftAnti => "Anti join",
+                    JoinKind::LeftMark => "Mark join",
+                };
+                format!("{kind} (private table per side)")
+            }
             Op::Reduce { .. } => "Reduce (private table)".to_owned(),
             Op::JoinReduce { .. } => "Reduce, aggregated below the join (private tables)".to_owned(),
             Op::Distinct { .. } => "Distinct (private table)".to_owned(),
             Op::Upsert { .. } => "Upsert (private table, the last record of each key)".to_owned(),
+            Op::Window { functions, limit, .. } => match (limit, functions.is_empty()) {
+                (Some(_), true) => "Top rows (private tree)".to_owned(),
+                (Some(_), false) => "Window, top rows (private tree per partition)".to_owned(),
+                (None, _) => "Window (private tree per partition)".to_owned(),
+            },
             Op::Union { .. } => "Union".to_owned(),
         }
     }
@@ -157,6 +171,9 @@ impl Tree<'_> {
                 details.push(format!("key: {}", keys.join(", ")));
                 let order = order.map_or_else(String::new, |index| format!("{}, then ", columns[index]));
                 details.push(format!("order: {order}arrival"));
+            }
+            Op::Window { input, partition, order, functions, limit } => {
+                details.extend(window::details((partition, order), functions, *limit, &names(*input)));
             }
             Op::Distinct { .. } | Op::Union { .. } => {}
         }

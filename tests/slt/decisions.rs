@@ -1,0 +1,87 @@
+//! Where we answer something else on purpose, or nothing: a short list of reasons. What is not here is wrong.
+
+use super::judge::Verdict;
+
+/// How times differ.
+pub(super) const TIMES: &str = "times have microseconds and are in UTC, and there is one type of dates";
+
+/// Settings that change what queries mean, and what they are here.
+const SETTINGS: [(&str, &str); 5] = [
+    ("default_null_ordering", "nulls_max"),
+    ("enable_ident_normalization", "true"),
+    ("parse_float_as_decimal", "true"),
+    ("sql_parser.dialect", "postgresql"),
+    ("time_zone", "+00:00"),
+];
+
+/// Why a record is not asked at all.
+pub(super) fn skipped(sql: &str) -> Option<&'static str> {
+    let sql = sql.to_lowercase();
+    if ["arrow_typeof", "arrow_field", "arrow_metadata"].iter().any(|name| sql.contains(name)) {
+        return Some("names of another program's types");
+    }
+    if sql.contains("information_schema") {
+        return Some("the catalog of another program");
+    }
+    if sql.contains("::timestamp::bigint") {
+        return Some("times as numbers, which count microseconds here");
+    }
+    None
+}
+
+/// Why the rows that a statement makes would be others here.
+pub(super) fn foreign_rows(sql: &str) -> Option<&'static str> {
+    sql.contains("::timestamp::bigint").then_some("times as numbers, which count microseconds here")
+}
+
+/// Why queries mean something else after a SET.
+pub(super) fn settings(before: Option<&'static str>, sql: &str) -> Option<&'static str> {
+    let sql = sql.to_lowercase();
+    let Some((_, ours)) = SETTINGS.iter().find(|(name, _)| sql.contains(name)) else { return before };
+    let value = sql.rsplit('=').next().unwrap_or_default().trim().trim_matches(['\'', '"', ';', ' ']).to_owned();
+    (value != *ours).then_some("a setting that changes what queries mean")
+}
+
+/// What it means that a record is answered although it expects an error.
+pub(super) fn answered(_sql: &str) -> Verdict {
+    Verdict::Failed("an error was expected".to_owned())
+}
+
+/// The verdict, or the reason why we differ.
+pub(super) fn decided(sql: &str, verdict: Verdict) -> Verdict {
+    match &verdict {
+        Verdict::Failed(message) if message.to_lowercase().contains("overflow") => {
+            Verdict::Differs("arithmetic is checked")
+        }
+        Verdict::Wrong(_) if sql.contains("'-NaN'") => Verdict::Differs("there is one NaN, greater than all numbers"),
+        _ => verdict,
+    }
+}
+
+/// Whether lines differ only in how times are written: zone, digits beyond microseconds, a date with the time of
+/// midnight.
+pub(super) fn same_times(expected: &[String], got: &[String]) -> bool {
+    let plain = |lines: &[String]| -> Vec<String> {
+        let mut lines: Vec<String> =
+            lines.iter().map(|l| l.split(' ').map(time).collect::<Vec<_>>().join(" ")).collect();
+        lines.sort_unstable();
+        lines
+    };
+    expected.len() == got.len() && plain(expected) == plain(got)
+}
+
+/// A word, as a time where it is one.
+fn time(word: &str) -> String {
+    let is_time =
+        word.is_ascii() && word.len() >= 19 && &word[4..5] == "-" && &word[10..11] == "T" && &word[13..14] == ":";
+    if !is_time {
+        return word.to_owned();
+    }
+    let (seconds, rest) = word.split_at(19);
+    let digits: String = rest.chars().skip(1).take_while(char::is_ascii_digit).take(6).collect();
+    let digits = if rest.starts_with('.') { digits.trim_end_matches('0') } else { "" };
+    match (seconds.strip_suffix("T00:00:00"), digits) {
+        (Some(date), "") => date.to_owned(),
+        _ => format!("{seconds}.{digits}"),
+    }
+}
