@@ -5,7 +5,8 @@ mod window;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
-use crate::expr::ScalarExpr;
+use crate::exact::Moment;
+use crate::expr::{Recomputed, ScalarExpr};
 use crate::repr::{CollectionId, Delta, RowCodec};
 pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction};
 
@@ -187,9 +188,10 @@ impl JoinKind {
 pub struct Aggregate {
     /// Which function.
     pub func: AggregateFunc,
-    /// Its argument over the input's columns; `None` only for `COUNT(*)`.
-    pub arg: Option<ScalarExpr>,
-    /// Whether each different value counts once (only COUNT; MIN and MAX ignore it).
+    /// Its arguments over the input's columns: none for `COUNT(*)`, one for the others; for [`AggregateFunc::Recomputed`]
+    /// the columns of a kept row.
+    pub args: Vec<ScalarExpr>,
+    /// Whether each different value counts once (COUNT, SUM and AVG; others ignore it or know it themselves).
     pub distinct: bool,
     /// Only rows for which this is true count.
     pub filter: Option<ScalarExpr>,
@@ -205,8 +207,17 @@ impl Aggregate {
         match self.func {
             AggregateFunc::Count => !self.distinct,
             AggregateFunc::Sum | AggregateFunc::Avg => !self.distinct && !self.data_type.is_floating(),
-            AggregateFunc::Min | AggregateFunc::Max => false,
+            AggregateFunc::Min
+            | AggregateFunc::Max
+            | AggregateFunc::Bits(_)
+            | AggregateFunc::Moment(_)
+            | AggregateFunc::Recomputed(_) => false,
         }
+    }
+
+    /// Whether the answer can be NULL.
+    pub fn nullable(&self) -> bool {
+        self.func != AggregateFunc::Count
     }
 
     /// Whether the engine can maintain this aggregate; if not, what about it is not supported. Lowering asks before it
@@ -215,11 +226,24 @@ impl Aggregate {
     /// # Errors
     /// The reason, in words for the author of the SQL text.
     pub fn check(&self) -> Result<(), String> {
-        let argument = self.arg.as_ref().map(|arg| &arg.data_type);
-        if self.distinct && matches!(self.func, AggregateFunc::Sum | AggregateFunc::Avg) {
+        let argument = self.args.first().map(|arg| &arg.data_type);
+        let distinct = matches!(self.func, AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg);
+        if self.distinct && !distinct {
             return Err(format!("DISTINCT in {:?}", self.func).to_uppercase());
         }
-        match (self.func, argument, &self.data_type) {
+        match (&self.func, argument, &self.data_type) {
+            (AggregateFunc::Recomputed(_), _, _) => Ok(()),
+            (AggregateFunc::Bits(_), Some(DataType::Int16 | DataType::Int32 | DataType::Int64), to)
+                if argument == Some(to) =>
+            {
+                Ok(())
+            }
+            (AggregateFunc::Moment(moment), _, DataType::Float64)
+                if self.args.len() == moment.arguments()
+                    && self.args.iter().all(|arg| arg.data_type == DataType::Float64) =>
+            {
+                Ok(())
+            }
             (AggregateFunc::Count, _, DataType::Int64) => Ok(()),
             (AggregateFunc::Sum, Some(_), DataType::Int64 | DataType::UInt64 | DataType::Float64) => Ok(()),
             (AggregateFunc::Sum, Some(DataType::Decimal128(_, from)), DataType::Decimal128(_, to)) if from == to => {
@@ -240,7 +264,7 @@ impl Aggregate {
 }
 
 /// The aggregate functions. NULL arguments are skipped; over nothing COUNT is 0 and the others are NULL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AggregateFunc {
     /// How many.
     Count,
@@ -252,6 +276,23 @@ pub enum AggregateFunc {
     Min,
     /// The greatest value.
     Max,
+    /// The bits that all values have, that any has, or that an odd number of them has.
+    Bits(BitFunc),
+    /// Variance, covariance, correlation, regression: exact sums, and a formula over them.
+    Moment(Moment),
+    /// Any function, from all rows of a group whenever one of them changes; NULL is an argument like any other.
+    Recomputed(Recomputed),
+}
+
+/// How bits of integers are combined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BitFunc {
+    /// BIT_AND.
+    And,
+    /// BIT_OR.
+    Or,
+    /// BIT_XOR.
+    Xor,
 }
 
 impl Op {

@@ -1,5 +1,6 @@
 //! Random queries: projections, filters, joins, groups, distinct rows, set operations, nested and named subqueries.
 
+mod aggregates;
 mod from;
 mod group;
 mod union;

@@ -132,8 +132,8 @@ impl WindowFunction {
     pub fn check(&self) -> Result<(), String> {
         let WindowCall::Aggregate(func) = &self.call else { return Ok(()) };
         let aggregate = super::Aggregate {
-            func: *func,
-            arg: self.arg.clone(),
+            func: func.clone(),
+            args: self.arg.iter().cloned().collect(),
             distinct: false,
             filter: None,
             name: self.name.clone(),

@@ -117,21 +117,15 @@ impl RowCodec {
     /// # Errors
     /// A type that arrow-row does not support.
     pub fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<RowCodec, ArrowError> {
-        RowCodec::with_fields(types.into_iter().map(|data_type| SortField::new(data_type.clone())).collect())
+        RowCodec::ordered(types.into_iter().map(|data_type| (data_type.clone(), SortOptions::default())))
     }
 
-    /// A codec whose bytes sort in given directions: (type, greatest first, NULLs first) of each column.
+    /// A codec whose rows sort by each column as its options say.
     ///
     /// # Errors
     /// A type that arrow-row does not support.
-    pub fn ordered<'a>(columns: impl IntoIterator<Item = (&'a DataType, bool, bool)>) -> Result<RowCodec, ArrowError> {
-        let fields = columns.into_iter().map(|(data_type, descending, nulls_first)| {
-            SortField::new_with_options(data_type.clone(), SortOptions { descending, nulls_first })
-        });
-        RowCodec::with_fields(fields.collect())
-    }
-
-    fn with_fields(fields: Vec<SortField>) -> Result<RowCodec, ArrowError> {
+    pub fn ordered(columns: impl IntoIterator<Item = (DataType, SortOptions)>) -> Result<RowCodec, ArrowError> {
+        let fields: Vec<SortField> = columns.into_iter().map(|(t, o)| SortField::new_with_options(t, o)).collect();
         if fields.is_empty() {
             return Ok(RowCodec { converter: None });
         }

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod bind;
+mod grouping;
 mod join;
 mod nodes;
 mod output;

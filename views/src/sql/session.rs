@@ -8,7 +8,9 @@ mod arithmetic;
 mod date_trunc;
 mod distinct_on;
 mod floats;
+mod moments;
 pub(super) mod one_row;
+mod ordered;
 mod push_down;
 mod semantics;
 mod subqueries;
@@ -120,7 +122,7 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     let builder = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_type_planner(type_planner())
-        .with_analyzer_rules(analyzer_rules());
+        .with_analyzer_rules(analyzer_rules(purpose));
     let builder = builder.with_optimizer_rules(match purpose {
         Purpose::View => view_rules(),
         Purpose::Read => read_rules(),
@@ -130,12 +132,13 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     date_trunc::register(&mut state)?;
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
+    moments::register(&mut state)?;
     Ok(state)
 }
 
 /// Types first, then ours: values in our types, then the operators on them.
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![
+fn analyzer_rules(purpose: Purpose) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(distinct_on::FirstOfPartition),
         Arc::new(subqueries::InMeansExists),
         Arc::new(ResolveGroupingFunction::new()),
@@ -144,7 +147,11 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(semantics::OurTypes),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurOperators),
-    ]
+    ];
+    if purpose == Purpose::Read {
+        rules.push(Arc::new(ordered::OrderedAggregates));
+    }
+    rules
 }
 
 /// DataFusion's rules and ours.

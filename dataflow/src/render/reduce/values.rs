@@ -165,6 +165,7 @@ pub(in crate::render) fn float_code(value: f64) -> i128 {
     i128::from(if bits >> 63 == 1 { !bits } else { bits | 1 << 63 })
 }
 
+/// The double of a code.
 pub(in crate::render) fn code_float(code: i128) -> f64 {
     let bits = u64::try_from(code).expect("a float's code has 64 bits");
     f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })

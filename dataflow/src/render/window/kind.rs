@@ -167,7 +167,7 @@ impl Function {
             WindowCall::Nth { n, ignore_nulls } => {
                 Kind::Nth { slot: argument(), n: *n, ignore_nulls: *ignore_nulls, default: Value::Null }
             }
-            WindowCall::Aggregate(func) => aggregate(*func, function, slot, weights),
+            WindowCall::Aggregate(func) => aggregate(func, function, slot, weights),
         };
         Function { kind, frame, name: function.name.clone(), data_type: function.data_type.clone() }
     }
@@ -184,14 +184,14 @@ fn neighbour(offset: i64, ignore_nulls: bool) -> (Frame, i64) {
     (Frame { units: FrameUnits::Rows, start, end }, n)
 }
 
-fn aggregate(func: AggregateFunc, function: &WindowFunction, slot: Option<Slot>, weights: &mut Weights) -> Kind {
+fn aggregate(func: &AggregateFunc, function: &WindowFunction, slot: Option<Slot>, weights: &mut Weights) -> Kind {
     let Some(slot) = slot else { return Kind::Rows };
     let arg = function.arg.as_ref().expect("a slot is that of an argument");
     match (func, slot) {
         (AggregateFunc::Count, slot) => Kind::Count(weights.place(Weight::Count(slot))),
-        (AggregateFunc::Min | AggregateFunc::Max, slot) => Kind::Extreme { slot, least: func == AggregateFunc::Min },
+        (AggregateFunc::Min | AggregateFunc::Max, slot) => Kind::Extreme { slot, least: *func == AggregateFunc::Min },
         (AggregateFunc::Sum | AggregateFunc::Avg, Slot::Code(index)) if arg.data_type.is_floating() => {
-            Kind::Floats { slot: index, mean: func == AggregateFunc::Avg }
+            Kind::Floats { slot: index, mean: *func == AggregateFunc::Avg }
         }
         (AggregateFunc::Sum | AggregateFunc::Avg, Slot::Code(index)) => {
             let wide = matches!(arg.data_type, DataType::Decimal128(..));

@@ -5,6 +5,7 @@
 //! whether there is a value), then those of bytes, each behind its length.
 
 use arrow::array::{Array, ArrayRef};
+use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 
 use crate::expr::ScalarExpr;
@@ -142,7 +143,8 @@ impl OrderCodec {
         if measured && let [key] = order {
             return OrderCodec::Measure { descending: key.descending, nulls_first: key.nulls_first };
         }
-        let fields = order.iter().map(|key| (&key.expr.data_type, key.descending, key.nulls_first));
+        let options = |key: &OrderBy| SortOptions { descending: key.descending, nulls_first: key.nulls_first };
+        let fields = order.iter().map(|key| (key.expr.data_type.clone(), options(key)));
         OrderCodec::Rows(RowCodec::ordered(fields).unwrap_or_else(|error| panic!("{error}")))
     }
 

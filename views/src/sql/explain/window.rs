@@ -84,6 +84,7 @@ fn text(function: &WindowFunction, columns: &[String]) -> String {
                 AggregateFunc::Avg => "avg",
                 AggregateFunc::Min => "min",
                 AggregateFunc::Max => "max",
+                other => unreachable!("{other:?} over a window is refused by lowering"),
             };
             (format!("{name}({})", arg.unwrap_or_else(|| "*".to_owned())), true)
         }

@@ -216,7 +216,7 @@ impl Lowering<'_> {
     fn at_most_one_row(&mut self, flow: &Flow) -> Flow {
         let count = Aggregate {
             func: AggregateFunc::Count,
-            arg: None,
+            args: Vec::new(),
             distinct: false,
             filter: None,
             name: "rows".to_owned(),
@@ -227,7 +227,7 @@ impl Lowering<'_> {
             func: AggregateFunc::Min,
             name: column.name.clone(),
             data_type: column.data_type.clone(),
-            arg: Some(column),
+            args: vec![column],
             distinct: false,
             filter: None,
         });

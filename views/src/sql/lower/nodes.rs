@@ -167,26 +167,25 @@ impl Nodes {
     pub(super) fn reduce(&mut self, input: NodeId, keys: Vec<ScalarExpr>, aggregates: Vec<Aggregate>) -> NodeId {
         let (mut input, mut keys, mut aggregates) = (input, keys, aggregates);
         while let Op::Mfp { input: below, filters, project } = &self.plan.node(input).op {
-            let uses = keys.iter().chain(aggregates.iter().flat_map(|a| a.arg.iter().chain(&a.filter)));
+            let uses = keys.iter().chain(aggregates.iter().flat_map(|a| a.args.iter().chain(&a.filter)));
             if !filters.is_empty() || !can_inline(project, uses) {
                 break;
             }
             keys = keys.iter().map(|key| inline(key, project)).collect();
             for aggregate in &mut aggregates {
-                aggregate.arg = aggregate.arg.as_ref().map(|arg| inline(arg, project));
+                aggregate.args.iter_mut().for_each(|arg| *arg = inline(arg, project));
                 aggregate.filter = aggregate.filter.as_ref().map(|filter| inline(filter, project));
             }
             input = *below;
         }
         let mut args: Vec<ScalarExpr> = Vec::new();
         for aggregate in &aggregates {
-            args.extend(aggregate.arg.iter().chain(&aggregate.filter).cloned());
+            args.extend(aggregate.args.iter().chain(&aggregate.filter).cloned());
         }
         let input = self.narrow(input, &mut [&mut keys, &mut args]);
         let mut args = args.into_iter();
-        for aggregate in &mut aggregates {
-            aggregate.arg = aggregate.arg.as_ref().and_then(|_| args.next());
-            aggregate.filter = aggregate.filter.as_ref().and_then(|_| args.next());
+        for part in aggregates.iter_mut().flat_map(|aggregate| aggregate.args.iter_mut().chain(&mut aggregate.filter)) {
+            *part = args.next().expect("one each");
         }
         let fields: Vec<Arc<Field>> = keys.iter().map(bind::field).chain(aggregates.iter().map(output_field)).collect();
         let append_only = self.append_only(input);
@@ -312,8 +311,7 @@ fn narrowest(schema: &Schema, candidates: std::ops::Range<usize>) -> usize {
 }
 
 fn output_field(aggregate: &Aggregate) -> Arc<Field> {
-    let nullable = aggregate.func != headwater_dataflow::plan::AggregateFunc::Count;
-    Arc::new(Field::new(&aggregate.name, aggregate.data_type.clone(), nullable))
+    Arc::new(Field::new(&aggregate.name, aggregate.data_type.clone(), aggregate.nullable()))
 }
 
 /// Whether every one of `columns` that has to be computed is used at most once, so that inlining repeats no work.
@@ -431,6 +429,6 @@ fn same_aggregate((a, b): (&Aggregate, &Aggregate)) -> bool {
         && a.distinct == b.distinct
         && a.name == b.name
         && a.data_type == b.data_type
-        && same_exprs(a.arg.as_slice(), b.arg.as_slice())
+        && same_exprs(&a.args, &b.args)
         && same_exprs(a.filter.as_slice(), b.filter.as_slice())
 }

@@ -182,7 +182,7 @@ impl Lowering<'_> {
                     "min" => AggregateFunc::Min,
                     _ => AggregateFunc::Max,
                 };
-                let arg = aggregated(params, func);
+                let arg = aggregated(params, &func);
                 (WindowCall::Aggregate(func), arg.as_ref().map(bound).transpose()?)
             }
             _ => {
@@ -217,10 +217,10 @@ impl Lowering<'_> {
 }
 
 /// What an aggregate counts or adds up, with its FILTER; `None` for the rows themselves.
-fn aggregated(params: &WindowFunctionParams, func: AggregateFunc) -> Option<Expr> {
+fn aggregated(params: &WindowFunctionParams, func: &AggregateFunc) -> Option<Expr> {
     let arg = params.args.first().filter(|arg| {
         let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
-        !(func == AggregateFunc::Count && constant)
+        !(*func == AggregateFunc::Count && constant)
     });
     match &params.filter {
         None => arg.cloned(),
