@@ -7,6 +7,7 @@
 mod arithmetic;
 mod date_trunc;
 mod floats;
+mod repair;
 mod semantics;
 mod sum;
 mod to_char;
@@ -47,6 +48,7 @@ use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpres
 use datafusion::prelude::SessionConfig;
 
 pub(super) use arithmetic::operator_of;
+pub(super) use repair::repair;
 
 /// For what a session plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
