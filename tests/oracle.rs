@@ -126,6 +126,9 @@ fn check(workers: usize) {
     for seed in seeds(workers) {
         note_running(workers, seed);
         let case = Case::new(seed);
+        if number("HEADWATER_ORACLE_SEED").is_some() {
+            eprintln!("{}", describe(&case, workers, "is run alone"));
+        }
         match run(&case, &case.history, &mut driver, &batch) {
             Outcome::Refused(text, error) => {
                 summary.refuse(format!("{:?}: {}", error.kind, shorten(&error.message)), &text)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type};
 use crossbeam_channel::Receiver;
 use headwater_dataflow::engine::{Engine, EngineConfig};
 use headwater_dataflow::port::{PortFeed, PortItem, Tick, port};
@@ -54,8 +54,19 @@ pub(crate) struct Running {
 impl Running {
     /// Starts an engine with the view; the products are there from the beginning.
     pub(crate) fn start(query: Query, workers: usize, products: &RecordBatch) -> Result<Running> {
-        let planned = sql::plan_view(query.sql(), &Names { append_only: query.append_only() })
-            .map_err(|error| anyhow::anyhow!("{}: {}", query.name(), error.message))?;
+        Running::start_sql(query.name(), query.sql(), query.append_only(), workers, Some(products))
+    }
+
+    /// The same for any text.
+    pub(crate) fn start_sql(
+        name: &str,
+        text: &str,
+        append_only: bool,
+        workers: usize,
+        products: Option<&RecordBatch>,
+    ) -> Result<Running> {
+        let planned = sql::plan_view(text, &Names { append_only })
+            .map_err(|error| anyhow::anyhow!("{name}: {}", error.message))?;
         let (sender, responses) = crossbeam_channel::unbounded();
         let engine = Engine::start(EngineConfig { workers }, sender).context("the engine does not start")?;
         let mut imports = Vec::new();
@@ -69,7 +80,9 @@ impl Running {
                 port: PortReaders::new(readers),
                 numbered: false,
             });
-            if collection.object == PRODUCTS {
+            if collection.object == PRODUCTS
+                && let Some(products) = products
+            {
                 let rows = Arc::new(Delta::insert(products.clone()));
                 feed.replay(PortItem::Snapshot(rows)).expect("the dataflow is about to exist");
             }
@@ -78,7 +91,7 @@ impl Running {
         }
         let description = DataflowDescription {
             object: VIEW,
-            name: query.name().to_owned(),
+            name: name.to_owned(),
             imports,
             plan: planned.plan,
             errors: None,
@@ -93,9 +106,14 @@ impl Running {
 
     /// Feeds one tick, and takes in what has changed meanwhile. Waits only while the port is full.
     pub(crate) fn tick(&mut self, rows: &RecordBatch) {
+        self.tick_delta(Delta::insert(rows.clone()));
+    }
+
+    /// The same for rows that may be taken away.
+    pub(crate) fn tick_delta(&mut self, rows: Delta) {
         self.time += 1;
         for (collection, feed) in &self.feeds {
-            let delta = (collection.object == TRANSACTIONS).then(|| Delta::insert(rows.clone()));
+            let delta = (collection.object == TRANSACTIONS).then(|| rows.clone());
             let tick = Tick { time: self.time, delta };
             feed.replay(PortItem::Tick(Arc::new(tick))).expect("the dataflow exists");
         }
@@ -157,6 +175,10 @@ fn mix_column(column: &ArrayRef, hashes: &mut [u64]) {
             hashes.iter_mut().enumerate().for_each(|(row, hash)| {
                 *hash = mix(*hash, text_value(values.value(row).as_bytes()));
             });
+        }
+        DataType::UInt64 => {
+            let values = column.as_primitive::<UInt64Type>().values();
+            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value));
         }
         other => panic!("no query returns {other}"),
     }

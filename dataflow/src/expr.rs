@@ -10,9 +10,12 @@ mod caught;
 mod columns;
 mod eval;
 mod function;
+mod recomputed;
 
 pub use caught::{caught, is_catching};
+use eval::message_of;
 pub(crate) use eval::{as_filter, describe_row, evaluate};
+pub use recomputed::{AggregateCall, Recomputed};
 
 /// A vectorised expression over the columns of one input batch.
 ///

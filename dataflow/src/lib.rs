@@ -1,6 +1,6 @@
 //! The data plane: plans rendered as differential dataflows on timely workers.
 //!
-//! This crate owns rows and updates ([`repr`]), expressions ([`expr`]), the plan ([`plan`]), the protocol between the
+//! This crate owns rows and updates ([`repr`]), expressions ([`expr`]), sums without rounding ([`exact`]), the plan ([`plan`]), the protocol between the
 //! control plane and the workers ([`protocol`], [`port`]) and the workers themselves ([`engine`]). It knows nothing of
 //! SQL text, files, networks, wall clocks or randomness: time and rows come in as data through a [`port`], commands as
 //! values of [`protocol::Command`], and everything leaves as [`protocol::Response`].
@@ -8,6 +8,7 @@
 pub mod repr;
 
 pub mod engine;
+pub mod exact;
 pub mod expr;
 pub mod plan;
 pub mod port;

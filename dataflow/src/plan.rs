@@ -1,11 +1,14 @@
 //! The plan of one dataflow: a list of nodes in dependency order, every choice made, so that rendering is a plain walk.
 
 mod join_reduce;
+mod window;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
-use crate::expr::ScalarExpr;
+use crate::exact::Moment;
+use crate::expr::{Recomputed, ScalarExpr};
 use crate::repr::{CollectionId, Delta, RowCodec};
+pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction};
 
 /// The index of a node in [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +62,7 @@ pub enum Op {
         left: NodeId,
         /// The right input.
         right: NodeId,
-        /// What leaves: pairs (left's columns, then right's), or left rows that have a partner.
+        /// What leaves.
         kind: JoinKind,
         /// The keys over the left input; as many and of the same types as `right_keys`. None at all: a cross join.
         left_keys: Vec<ScalarExpr>,
@@ -113,6 +116,19 @@ pub enum Op {
         /// there is none, the order of arrival alone. A tombstone without a value there comes last of what had arrived.
         order: Option<usize>,
     },
+    /// Rows in order: every row of the input with one more column a function, or, by their place in the order, some of them.
+    Window {
+        /// The input.
+        input: NodeId,
+        /// What divides the rows, over the input's columns; nothing for one partition of all.
+        partition: Vec<ScalarExpr>,
+        /// What orders the rows of a partition.
+        order: Vec<OrderBy>,
+        /// The columns that are added.
+        functions: Vec<WindowFunction>,
+        /// Which rows leave; `None` for all.
+        limit: Option<RowLimit>,
+    },
     /// All rows of all inputs.
     Union {
         /// The inputs; their schemas have the same types.
@@ -131,13 +147,40 @@ pub struct JoinedSide {
     pub groups: Vec<ScalarExpr>,
 }
 
-/// What a join lets out.
+/// What a join lets out: pairs are left's columns, then right's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinKind {
-    /// Every pair: left's columns, then right's.
+    /// Every pair.
     Inner,
+    /// Every pair, and left rows without a partner beside NULLs.
+    Left,
+    /// Every pair, and right rows without a partner beside NULLs.
+    Right,
+    /// Every pair, and rows of both sides without a partner beside NULLs.
+    Full,
     /// Left rows with at least one partner, as often as they stand in the left input.
     LeftSemi,
+    /// Left rows without a partner, as often as they stand in the left input.
+    LeftAnti,
+    /// All left rows, and behind their columns a BOOLEAN that says whether they have a partner.
+    LeftMark,
+}
+
+impl JoinKind {
+    /// Whether left rows without a partner leave beside NULLs.
+    pub fn keeps_left(self) -> bool {
+        matches!(self, JoinKind::Left | JoinKind::Full)
+    }
+
+    /// Whether right rows without a partner leave beside NULLs.
+    pub fn keeps_right(self) -> bool {
+        matches!(self, JoinKind::Right | JoinKind::Full)
+    }
+
+    /// Whether pairs leave; if not, the join asks only whether there are partners.
+    pub fn pairs(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full)
+    }
 }
 
 /// One aggregate of a [`Op::Reduce`].
@@ -145,9 +188,10 @@ pub enum JoinKind {
 pub struct Aggregate {
     /// Which function.
     pub func: AggregateFunc,
-    /// Its argument over the input's columns; `None` only for `COUNT(*)`.
-    pub arg: Option<ScalarExpr>,
-    /// Whether each different value counts once (only COUNT; MIN and MAX ignore it).
+    /// Its arguments over the input's columns: none for `COUNT(*)`, one for the others; for [`AggregateFunc::Recomputed`]
+    /// the columns of a kept row.
+    pub args: Vec<ScalarExpr>,
+    /// Whether each different value counts once (COUNT, SUM and AVG; others ignore it or know it themselves).
     pub distinct: bool,
     /// Only rows for which this is true count.
     pub filter: Option<ScalarExpr>,
@@ -163,8 +207,17 @@ impl Aggregate {
         match self.func {
             AggregateFunc::Count => !self.distinct,
             AggregateFunc::Sum | AggregateFunc::Avg => !self.distinct && !self.data_type.is_floating(),
-            AggregateFunc::Min | AggregateFunc::Max => false,
+            AggregateFunc::Min
+            | AggregateFunc::Max
+            | AggregateFunc::Bits(_)
+            | AggregateFunc::Moment(_)
+            | AggregateFunc::Recomputed(_) => false,
         }
+    }
+
+    /// Whether the answer can be NULL.
+    pub fn nullable(&self) -> bool {
+        self.func != AggregateFunc::Count
     }
 
     /// Whether the engine can maintain this aggregate; if not, what about it is not supported. Lowering asks before it
@@ -173,11 +226,24 @@ impl Aggregate {
     /// # Errors
     /// The reason, in words for the author of the SQL text.
     pub fn check(&self) -> Result<(), String> {
-        let argument = self.arg.as_ref().map(|arg| &arg.data_type);
-        if self.distinct && matches!(self.func, AggregateFunc::Sum | AggregateFunc::Avg) {
+        let argument = self.args.first().map(|arg| &arg.data_type);
+        let distinct = matches!(self.func, AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg);
+        if self.distinct && !distinct {
             return Err(format!("DISTINCT in {:?}", self.func).to_uppercase());
         }
-        match (self.func, argument, &self.data_type) {
+        match (&self.func, argument, &self.data_type) {
+            (AggregateFunc::Recomputed(_), _, _) => Ok(()),
+            (AggregateFunc::Bits(_), Some(DataType::Int16 | DataType::Int32 | DataType::Int64), to)
+                if argument == Some(to) =>
+            {
+                Ok(())
+            }
+            (AggregateFunc::Moment(moment), _, DataType::Float64)
+                if self.args.len() == moment.arguments()
+                    && self.args.iter().all(|arg| arg.data_type == DataType::Float64) =>
+            {
+                Ok(())
+            }
             (AggregateFunc::Count, _, DataType::Int64) => Ok(()),
             (AggregateFunc::Sum, Some(_), DataType::Int64 | DataType::UInt64 | DataType::Float64) => Ok(()),
             (AggregateFunc::Sum, Some(DataType::Decimal128(_, from)), DataType::Decimal128(_, to)) if from == to => {
@@ -198,7 +264,7 @@ impl Aggregate {
 }
 
 /// The aggregate functions. NULL arguments are skipped; over nothing COUNT is 0 and the others are NULL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AggregateFunc {
     /// How many.
     Count,
@@ -210,6 +276,23 @@ pub enum AggregateFunc {
     Min,
     /// The greatest value.
     Max,
+    /// The bits that all values have, that any has, or that an odd number of them has.
+    Bits(BitFunc),
+    /// Variance, covariance, correlation, regression: exact sums, and a formula over them.
+    Moment(Moment),
+    /// Any function, from all rows of a group whenever one of them changes; NULL is an argument like any other.
+    Recomputed(Recomputed),
+}
+
+/// How bits of integers are combined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BitFunc {
+    /// BIT_AND.
+    And,
+    /// BIT_OR.
+    Or,
+    /// BIT_XOR.
+    Xor,
 }
 
 impl Op {
@@ -217,9 +300,11 @@ impl Op {
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
             Op::Constant { .. } | Op::Get { .. } => Vec::new(),
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
-                vec![*input]
-            }
+            Op::Mfp { input, .. }
+            | Op::Reduce { input, .. }
+            | Op::Distinct { input }
+            | Op::Upsert { input, .. }
+            | Op::Window { input, .. } => vec![*input],
             Op::Join { left, right, .. } => vec![*left, *right],
             Op::JoinReduce { facts, partners, .. } => vec![facts.input, partners.input],
             Op::Union { inputs } => inputs.clone(),
@@ -230,9 +315,11 @@ impl Op {
     pub fn with_inputs(mut self, rename: impl Fn(NodeId) -> NodeId) -> Op {
         match &mut self {
             Op::Constant { .. } | Op::Get { .. } => {}
-            Op::Mfp { input, .. } | Op::Reduce { input, .. } | Op::Distinct { input } | Op::Upsert { input, .. } => {
-                *input = rename(*input);
-            }
+            Op::Mfp { input, .. }
+            | Op::Reduce { input, .. }
+            | Op::Distinct { input }
+            | Op::Upsert { input, .. }
+            | Op::Window { input, .. } => *input = rename(*input),
             Op::Join { left, right, .. } => (*left, *right) = (rename(*left), rename(*right)),
             Op::JoinReduce { facts, partners, .. } => {
                 (facts.input, partners.input) = (rename(facts.input), rename(partners.input));

@@ -15,6 +15,7 @@ mod pending;
 mod reduce;
 mod source;
 mod upsert;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -121,6 +122,12 @@ fn render_node<'scope>(
         Op::Upsert { input: id, keys, order } => {
             Chunks::new(upsert::upsert(input(id), &schema_of(id), (keys, *order), schema, context))
         }
+        Op::Window { input: id, partition, order, functions, limit } => Chunks::new(window::window(
+            (input(id), schema_of(id)),
+            window::Over { partition, order, functions, limit: *limit },
+            schema,
+            context,
+        )),
         Op::Union { inputs } => {
             let columns: Vec<usize> = (0..schema.fields().len()).collect();
             let all = scope.concatenate(inputs.iter().map(|id| input(id).into_stream()));

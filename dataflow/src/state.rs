@@ -7,6 +7,7 @@ mod extremes;
 mod float_sum;
 mod key_table;
 mod multimap;
+mod ordered;
 mod upsert_table;
 
 pub(crate) use chunked::Chunked;
@@ -15,4 +16,5 @@ pub(crate) use extremes::Extremes;
 pub(crate) use float_sum::FloatSum;
 pub(crate) use key_table::KeyTable;
 pub(crate) use multimap::Multimap;
+pub(crate) use ordered::{Cursor, Entry, Ordered, Weigh, Weightless};
 pub(crate) use upsert_table::{Change, UpsertTable};

@@ -47,7 +47,8 @@ pub(crate) fn literal(value: i64) -> ScalarExpr {
 
 /// An aggregate without DISTINCT and FILTER.
 pub(crate) fn aggregate(func: AggregateFunc, arg: Option<ScalarExpr>, data_type: DataType) -> Aggregate {
-    Aggregate { func, arg, distinct: false, filter: None, name: format!("{func:?}"), data_type }
+    let name = format!("{func:?}");
+    Aggregate { func, args: arg.into_iter().collect(), distinct: false, filter: None, name, data_type }
 }
 
 /// A BIGINT column whose values below zero keep the worker that meets them busy: -3 for three milliseconds.

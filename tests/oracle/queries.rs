@@ -1,15 +1,17 @@
-//! Random queries: projections, filters, joins, semi joins, groups, distinct rows, unions, nested and named subqueries.
+//! Random queries: projections, filters, joins, groups, distinct rows, set operations, nested and named subqueries.
 
+mod aggregates;
 mod from;
 mod group;
 mod union;
+mod window;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::expressions::{Class, Expressions, Typed};
 use super::syntax::{Kind, Node};
-use super::types::Column;
+use super::types::{Column, Facts, SqlType};
 
 /// Estimated rows of an intermediate result beyond which nothing more is joined.
 const ROWS_MAX: f64 = 2_000.0;
@@ -63,8 +65,9 @@ impl<'a> Queries<'a> {
         match self.rng.random_range(0..20) {
             0..3 if depth > 0 => self.union(depth),
             3..5 if depth > 0 => self.with(depth),
+            13..15 if depth > 0 => self.windowed(depth),
             5..11 => self.grouped(depth),
-            11..13 => self.distinct(depth),
+            11 => self.distinct(depth),
             _ => self.select(depth),
         }
     }
@@ -73,7 +76,15 @@ impl<'a> Queries<'a> {
     fn select(&mut self, depth: usize) -> Query {
         let (from, columns, rows) = self.from(depth);
         let count = self.rng.random_range(1..=4);
-        let items: Vec<Typed> = (0..count).map(|_| self.over(&columns).any(2)).collect();
+        let mut items: Vec<Typed> = (0..count).map(|_| self.over(&columns).any(2)).collect();
+        if self.chance(6) {
+            items.extend(self.scalar(&columns));
+        }
+        if self.chance(5)
+            && let Some(node) = self.existence(&columns, 0)
+        {
+            items.push(Typed { node, sql_type: SqlType::Boolean, facts: Facts::unknown() });
+        }
         let (list, columns) = name_items(&items);
         Query { node: Node::new(Kind::Query, "SELECT {}{}", [list, from]), columns, rows }
     }
@@ -102,7 +113,7 @@ impl<'a> Queries<'a> {
         Query { node, ..outer }
     }
 
-    /// A condition for WHERE: comparisons and the like, and with some luck a semi join.
+    /// Conditions for WHERE: comparisons and the like, and with some luck a subquery, alone or under OR.
     fn filters(&mut self, columns: &[Column], depth: usize) -> Vec<Node> {
         let mut conditions = Vec::new();
         if self.chance(40) {
@@ -112,7 +123,20 @@ impl<'a> Queries<'a> {
             }
         }
         if self.chance(18) {
-            conditions.extend(self.semi_join(columns, depth));
+            conditions.extend(self.existence(columns, depth));
+        }
+        if self.chance(5)
+            && let Some(asked) = self.existence(columns, 0)
+        {
+            let other = self.over(columns).of(Class::Boolean, 1).node;
+            conditions.push(Node::new(Kind::Boolean, "({} OR {})", [asked, other]));
+        }
+        if self.chance(6)
+            && let Some(value) = self.scalar(columns)
+        {
+            let other = self.over(columns).like(&value, 1).node;
+            let operator = ["=", "<", ">=", "<>"][self.rng.random_range(0..4)];
+            conditions.push(Node::new(Kind::Boolean, &format!("{{}} {operator} {{}}"), [other, value.node]));
         }
         conditions
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{Distinct, SetExpr, Statement};
 use headwater_dataflow::port::{PortFeed, PortItem, Tick};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Timestamp};
 use headwater_views::sql::{self, PlannedView};
@@ -128,6 +128,9 @@ fn without_order(query: &str) -> Result<String, Failure> {
         return Err(Failure::Refused("no query".to_owned()));
     };
     let Statement::Query(parsed) = *statement else { return Err(Failure::Refused("no query".to_owned())) };
-    let order = parsed.order_by.is_some() && parsed.limit_clause.is_none() && parsed.fetch.is_none();
+    let distinct_on =
+        matches!(&*parsed.body, SetExpr::Select(select) if matches!(select.distinct, Some(Distinct::On(_))));
+    let limited = parsed.limit_clause.is_some() || parsed.fetch.is_some();
+    let order = parsed.order_by.is_some() && !limited && !distinct_on;
     Ok(if order { before(query, "ORDER").to_owned() } else { query.trim_end_matches(';').to_owned() })
 }

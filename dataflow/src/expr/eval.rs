@@ -104,7 +104,7 @@ fn bisect(expr: &ScalarExpr, rows: &RecordBatch, offset: usize, failures: &mut V
 }
 
 /// What went wrong, without the layers that reported it.
-fn message_of(error: &DataFusionError) -> String {
+pub(super) fn message_of(error: &DataFusionError) -> String {
     match error {
         DataFusionError::ArrowError(arrow, _) => arrow_message(arrow),
         DataFusionError::Execution(message) => message.clone(),

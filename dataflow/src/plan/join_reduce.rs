@@ -50,7 +50,7 @@ fn fuse(plan: &Plan, id: NodeId, uses: &[usize]) -> Option<Op> {
     let mut below_aggregates = Vec::with_capacity(aggregates.len());
     for aggregate in aggregates {
         let mut moved = aggregate.clone();
-        for part in [&mut moved.arg, &mut moved.filter].into_iter().flatten() {
+        for part in moved.args.iter_mut().chain(&mut moved.filter) {
             let (expr, side) = below(part)?;
             if let Some(side) = side
                 && *facts.get_or_insert(side) != side

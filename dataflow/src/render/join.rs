@@ -1,10 +1,14 @@
 //! Joins over private tables: one table of rows by key a side.
 //!
 //! Both inputs are brought to the worker that owns their key and wait until a time is complete. Then, time after time in
-//! order: the left changes meet the right rows of before, and the right changes meet the left rows of now.
+//! order: the left changes meet the right rows of before, and the right changes meet the left rows of now. A row that is
+//! kept without a partner stands beside NULLs; those go and come when a key of the other side gains its first row or loses
+//! its last.
 
+mod existence;
 mod pairs;
-mod semi;
+
+use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
@@ -17,7 +21,7 @@ use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::JoinKind;
-use crate::repr::{Chunk, RowCodec, Timestamp, any_null, hash_bytes, owner};
+use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
 use crate::state::Multimap;
 use pairs::PairBuilder;
 
@@ -50,25 +54,46 @@ pub(super) fn join<'scope>(
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let (left_schema, right_schema) = (left.schema.clone(), right.schema.clone());
-    // A semi join asks only whether there is a partner: the right rows themselves stay where they are.
-    let whole = shape.kind == JoinKind::Inner;
-    let left = key_rows(left, shape.null_equals_null, true, context);
-    let right = key_rows(right, shape.null_equals_null, whole, context);
-    match shape.kind {
-        JoinKind::Inner => {
-            let filter = shape.filter.cloned();
-            let position = context.position("join");
-            let pairs = PairBuilder::new(&left_schema, &right_schema, schema, filter, position, context.errors.clone());
-            inner(left, right, pairs)
-        }
-        JoinKind::LeftSemi => semi::semi(left, right, codec_for(schema), schema.clone()),
+    let kind = shape.kind;
+    let null_keys = |kept: bool| match (shape.null_equals_null, kept) {
+        (true, _) => NullKeys::Join,
+        (false, true) => NullKeys::Alone,
+        (false, false) => NullKeys::Drop,
+    };
+    let keeps_left = kind.keeps_left() || matches!(kind, JoinKind::LeftAnti | JoinKind::LeftMark);
+    let keyed = !left.keys.is_empty();
+    let left = key_rows(left, null_keys(keeps_left), true, context);
+    // An existence join asks only whether there is a partner: the right rows themselves stay where they are.
+    let right = key_rows(right, null_keys(kind.keeps_right()), kind.pairs(), context);
+    if kind.pairs() {
+        let filter = shape.filter.cloned();
+        let position = context.position("join");
+        let pairs = PairBuilder::new(&left_schema, &right_schema, schema, filter, position, context.errors.clone());
+        matched(left, right, (kind, keyed), pairs)
+    } else {
+        existence::existence(left, right, (kind, keyed), codec_for(&left_schema), schema.clone())
     }
 }
+
+/// What becomes of rows in whose key there is a NULL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NullKeys {
+    /// NULL equals NULL.
+    Join,
+    /// They have no partner, and leave without one: they travel under [`ALONE`].
+    Alone,
+    /// They have no partner and therefore do not leave.
+    Drop,
+}
+
+/// The key of rows that have no partner by nature. No row of a table has it: keys of no column are those of a cross join,
+/// none of which is NULL.
+const ALONE: &[u8] = &[];
 
 /// Evaluates a side's keys and addresses its rows (or only their count, if not `whole`) to the owners of the keys.
 fn key_rows<'scope>(
     side: Side<'scope, '_>,
-    null_keys_join: bool,
+    null_keys: NullKeys,
     whole: bool,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
@@ -89,12 +114,16 @@ fn key_rows<'scope>(
                         .then(|| row_codec.encode(evaluated.delta.rows.columns()).expect("rows have planned types"));
                     let mut out = blocks(peers, time);
                     for index in 0..evaluated.delta.len() {
-                        if !null_keys_join && any_null(&evaluated.columns, index) {
-                            continue;
-                        }
-                        let key = key_rows.get(index);
                         let row = rows.as_ref().map_or(&[][..], |rows| rows.get(index));
-                        let hash = hash_bytes(key);
+                        let mut key = key_rows.get(index);
+                        let mut hash = hash_bytes(key);
+                        if null_keys != NullKeys::Join && any_null(&evaluated.columns, index) {
+                            if null_keys == NullKeys::Drop {
+                                continue;
+                            }
+                            // Nobody looks for them: all workers share them.
+                            (key, hash) = (ALONE, hash_bytes(row));
+                        }
                         out[owner(hash, peers)].push(hash, key, row, evaluated.delta.diffs.get(index));
                     }
                     session.give_iterator(out.into_iter().filter(|block| block.len() > 0));
@@ -104,13 +133,81 @@ fn key_rows<'scope>(
     })
 }
 
-/// Every pair of rows with equal keys.
-fn inner<'scope>(
+/// The two sides' rows, and which of them leave without a partner.
+struct Matched {
+    left: Multimap,
+    right: Multimap,
+    kind: JoinKind,
+    /// Whether there are keys at all: then [`ALONE`] is none of them.
+    keyed: bool,
+}
+
+impl Matched {
+    /// Applies one complete time; `emit` gets (left row, right row, diff).
+    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
+        let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
+        let left = changes.iter().filter_map(|change| if let Change::Left(rows) = change { Some(rows) } else { None });
+        half((&mut self.left, keeps_left), (&self.right, keeps_right), left, self.keyed, &mut emit);
+        let right =
+            changes.iter().filter_map(|change| if let Change::Right(rows) = change { Some(rows) } else { None });
+        half((&mut self.right, keeps_right), (&self.left, keeps_left), right, self.keyed, |row, partner, diff| {
+            emit(partner, row, diff);
+        });
+    }
+}
+
+/// Applies the changes of one side; `emit` gets (row of that side, row of the other side, diff).
+fn half<'a>(
+    (own, keeps_own): (&mut Multimap, bool),
+    (other, keeps_other): (&Multimap, bool),
+    changes: impl Iterator<Item = &'a KeyedRows> + Clone,
+    keyed: bool,
+    mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff),
+) {
+    let mut touched: BTreeMap<&[u8], (u64, bool)> = BTreeMap::new();
+    for rows in changes.clone() {
+        for index in 0..rows.len() {
+            let (hash, key, row, diff) = rows.get(index);
+            if keyed && key == ALONE {
+                emit(Some(row), None, diff);
+                continue;
+            }
+            let mut alone = true;
+            other.for_each(hash, key, |partner, count| {
+                alone = false;
+                emit(Some(row), Some(partner), diff * count);
+            });
+            if alone && keeps_own {
+                emit(Some(row), None, diff);
+            }
+            if keeps_other {
+                touched.entry(key).or_insert_with(|| (hash, own.contains(hash, key)));
+            }
+        }
+    }
+    for rows in changes {
+        rows.for_each(|hash, key, row, diff| {
+            if !(keyed && key == ALONE) {
+                own.add(hash, key, row, diff);
+            }
+        });
+    }
+    for (key, (hash, before)) in touched {
+        let sign = Diff::from(before) - Diff::from(own.contains(hash, key));
+        if sign != 0 {
+            other.for_each(hash, key, |partner, count| emit(None, Some(partner), sign * count));
+        }
+    }
+}
+
+/// Pairs of rows with equal keys, and what is kept without a partner.
+fn matched<'scope>(
     left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
+    (kind, keyed): (JoinKind, bool),
     mut pairs: PairBuilder,
 ) -> ChunkStream<'scope> {
-    let (mut left_rows, mut right_rows) = (Multimap::default(), Multimap::default());
+    let mut state = Matched { left: Multimap::default(), right: Multimap::default(), kind, keyed };
     left.binary_frontier(right, by_worker(), by_worker(), "Join", move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         move |(left, left_frontier), (right, right_frontier), output| {
@@ -122,30 +219,10 @@ fn inner<'scope>(
             });
             while let Some((time, capability, changes)) = pending.pop_complete(&[left_frontier, right_frontier]) {
                 let mut session = output.session(&capability);
-                let mut give = |chunk: Option<Chunk>| chunk.into_iter().for_each(|chunk| session.give(chunk));
-                for change in &changes {
-                    let Change::Left(rows) = change else { continue };
-                    rows.for_each(|hash, key, row, diff| {
-                        right_rows
-                            .for_each(hash, key, |partner, count| give(pairs.push(time, row, partner, diff * count)));
-                    });
-                }
-                for change in &changes {
-                    let Change::Left(rows) = change else { continue };
-                    rows.for_each(|hash, key, row, diff| left_rows.add(hash, key, row, diff));
-                }
-                for change in &changes {
-                    let Change::Right(rows) = change else { continue };
-                    rows.for_each(|hash, key, row, diff| {
-                        left_rows
-                            .for_each(hash, key, |partner, count| give(pairs.push(time, partner, row, diff * count)));
-                    });
-                }
-                for change in &changes {
-                    let Change::Right(rows) = change else { continue };
-                    rows.for_each(|hash, key, row, diff| right_rows.add(hash, key, row, diff));
-                }
-                give(pairs.flush(time));
+                state.apply(&changes, |left, right, diff| {
+                    pairs.push(time, left, right, diff).into_iter().for_each(|chunk| session.give(chunk));
+                });
+                pairs.flush(time).into_iter().for_each(|chunk| session.give(chunk));
             }
         }
     })

@@ -41,11 +41,18 @@ impl KeyedRows {
         self.diffs.push(diff);
     }
 
+    /// (hash, key, row, diff) of row `index`. Panics if there is none.
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> (u64, &[u8], &[u8], Diff) {
+        (self.hashes[index], self.keys.get(index), self.rows.get(index), self.diffs[index])
+    }
+
     /// Calls `visit` with (hash, key, row, diff) of every row.
     #[inline]
     pub(super) fn for_each(&self, mut visit: impl FnMut(u64, &[u8], &[u8], Diff)) {
         for index in 0..self.len() {
-            visit(self.hashes[index], self.keys.get(index), self.rows.get(index), self.diffs[index]);
+            let (hash, key, row, diff) = self.get(index);
+            visit(hash, key, row, diff);
         }
     }
 

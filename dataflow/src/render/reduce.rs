@@ -9,7 +9,7 @@ mod groups;
 mod join;
 mod layout;
 mod partial;
-mod values;
+pub(super) mod values;
 
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;

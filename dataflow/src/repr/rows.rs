@@ -6,6 +6,7 @@
 use std::hash::Hasher;
 
 use arrow::array::{Array, ArrayRef};
+use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, RowParser, Rows, SortField};
@@ -116,7 +117,15 @@ impl RowCodec {
     /// # Errors
     /// A type that arrow-row does not support.
     pub fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<RowCodec, ArrowError> {
-        let fields: Vec<SortField> = types.into_iter().map(|data_type| SortField::new(data_type.clone())).collect();
+        RowCodec::ordered(types.into_iter().map(|data_type| (data_type.clone(), SortOptions::default())))
+    }
+
+    /// A codec whose rows sort by each column as its options say.
+    ///
+    /// # Errors
+    /// A type that arrow-row does not support.
+    pub fn ordered(columns: impl IntoIterator<Item = (DataType, SortOptions)>) -> Result<RowCodec, ArrowError> {
+        let fields: Vec<SortField> = columns.into_iter().map(|(t, o)| SortField::new_with_options(t, o)).collect();
         if fields.is_empty() {
             return Ok(RowCodec { converter: None });
         }

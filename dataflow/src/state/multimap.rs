@@ -61,6 +61,12 @@ impl Multimap {
         }
     }
 
+    /// Whether the key has any row.
+    #[inline]
+    pub(crate) fn contains(&self, key_hash: u64, key: &[u8]) -> bool {
+        self.keys.find(key_hash, key).is_some()
+    }
+
     /// Adds `diff` copies of a row under a key.
     pub(crate) fn add(&mut self, key_hash: u64, key: &[u8], row: &[u8], diff: Diff) {
         if diff == 0 {
@@ -203,6 +209,7 @@ mod tests {
                     assert_eq!(listed.insert(row.to_vec(), count), None, "seed {seed}");
                 });
                 assert_eq!(&listed, rows, "seed {seed}");
+                assert_eq!(tested.contains(hash_bytes(&key), &key), !rows.is_empty(), "seed {seed}");
             }
         }
     }

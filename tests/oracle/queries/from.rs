@@ -1,4 +1,5 @@
-//! FROM and WHERE: relations, derived tables, joins on any number of keys, cross joins of tiny ones, semi joins.
+//! FROM and WHERE: relations, derived tables, joins of all kinds on any number of keys, cross joins of tiny ones, and
+//! subqueries as conditions.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -36,6 +37,8 @@ impl Queries<'_> {
             let item = self.item(depth);
             let Some(joined) = self.join(&columns, rows, &item) else { continue };
             commas |= self.chance(30);
+            // Rows that are kept without a partner.
+            let mut alone = 0.0;
             if commas {
                 node.push(Node::new(Kind::Clause, ", {}", [item.node]));
                 conditions.extend(joined.conditions);
@@ -43,10 +46,17 @@ impl Queries<'_> {
                 node.push(Node::new(Kind::Clause, " CROSS JOIN {}", [item.node]));
             } else {
                 let on = Node::list(" AND ", joined.conditions);
-                node.push(Node::new(Kind::Clause, " JOIN {} ON {}", [item.node, on]));
+                let kind = match self.rng.random_range(0..20) {
+                    0..4 => "LEFT JOIN",
+                    4..6 => "RIGHT JOIN",
+                    6..8 => "FULL JOIN",
+                    _ => "JOIN",
+                };
+                node.push(Node::new(Kind::Clause, &format!(" {kind} {{}} ON {{}}"), [item.node, on]));
+                alone = if kind == "JOIN" { 0.0 } else { rows + item.rows };
             }
             columns.extend(item.columns);
-            rows = joined.rows;
+            rows = joined.rows + alone;
         }
         let filters = self.filters(&columns, depth);
         if !filters.is_empty() {
@@ -151,14 +161,15 @@ impl Queries<'_> {
         Node::new(Kind::Boolean, template, [left, right])
     }
 
-    /// `IN (SELECT …)` or `EXISTS (SELECT …)` that a row of `columns` passes or not.
-    pub(super) fn semi_join(&mut self, columns: &[Column], depth: usize) -> Option<Node> {
+    /// Whether a row of `columns` stands in some relation, or does not: `[NOT] IN (SELECT …)` or `[NOT] EXISTS (SELECT …)`.
+    pub(super) fn existence(&mut self, columns: &[Column], depth: usize) -> Option<Node> {
+        let not = if self.chance(35) { "NOT " } else { "" };
         if self.chance(25) && depth > 0 {
             let query = self.query(depth - 1);
             let inner = query.columns.first()?.clone();
             let outer = self.partner(columns, &inner)?;
             let alias = self.name("s");
-            let template = format!("{{}} IN (SELECT {alias}.{} FROM ({{}}) AS {alias})", inner.name);
+            let template = format!("{{}} {not}IN (SELECT {alias}.{} FROM ({{}}) AS {alias})", inner.name);
             return Some(Node::new(Kind::Boolean, &template, [Typed::column(&outer).node, query.node]));
         }
         let item = self.item(0);
@@ -168,7 +179,7 @@ impl Queries<'_> {
         if self.chance(50) {
             let mut node = Node::new(
                 Kind::Boolean,
-                "{} IN (SELECT {} FROM {}",
+                &format!("{{}} {not}IN (SELECT {{}} FROM {{}}"),
                 [Typed::column(&outer).node, Typed::column(&inner).node, item.node],
             );
             if let Some(filter) = filter {
@@ -179,7 +190,7 @@ impl Queries<'_> {
         }
         let mut node = Node::new(
             Kind::Boolean,
-            "EXISTS (SELECT 1 FROM {} WHERE {} = {}",
+            &format!("{not}EXISTS (SELECT 1 FROM {{}} WHERE {{}} = {{}}"),
             [item.node, Typed::column(&inner).node, Typed::column(&outer).node],
         );
         if let Some(filter) = filter {
@@ -192,6 +203,29 @@ impl Queries<'_> {
         }
         node.push(Node::leaf(Kind::Clause, ")"));
         Some(node)
+    }
+
+    /// A subquery as a value: the greatest or least of something, of all rows or of those that belong to a row of `columns`.
+    pub(super) fn scalar(&mut self, columns: &[Column]) -> Option<Typed> {
+        let item = self.item(0);
+        let value = item.columns.choose(self.rng)?.clone();
+        if matches!(value.sql_type, SqlType::Interval) {
+            return None;
+        }
+        let function = if self.chance(50) { "max" } else { "min" };
+        let inner = item.columns.choose(self.rng)?.clone();
+        let outer = if self.chance(60) { self.partner(columns, &inner) } else { None };
+        let argument = Typed::column(&value);
+        let template = format!("(SELECT {function}({{}}) FROM {{}}{{}})");
+        let condition = match &outer {
+            Some(outer) => {
+                let sides = [Typed::column(&inner).node, Typed::column(outer).node];
+                Node::new(Kind::Clause, " WHERE {}", [Node::new(Kind::Boolean, "{} = {}", sides)])
+            }
+            None => Node::leaf(Kind::Clause, ""),
+        };
+        let node = Node::new(value.sql_type.kind(), &template, [argument.node, item.node, condition]);
+        Some(Typed { node, ..argument })
     }
 
     fn partner(&mut self, columns: &[Column], inner: &Column) -> Option<Column> {

@@ -31,6 +31,12 @@ impl Queries<'_> {
         let aggregates: Vec<Typed> = (0..self.rng.random_range(least..=4)).map(|_| self.aggregate(&columns)).collect();
         let group_by = self.group_by(&keys);
         let mut items = keys.clone();
+        let several = group_by.as_ref().is_some_and(|node| node.sql().ends_with(')'));
+        if several && self.chance(50) {
+            let facts = Facts { range: Some((0, 1)), repeat: 0.5, ..Facts::default() };
+            let node = Node::new(Kind::Number, "CAST(GROUPING({}) AS BIGINT)", [keys[0].node.clone()]);
+            items.push(Typed { node, sql_type: SqlType::BigInt, facts });
+        }
         items.extend(aggregates.iter().cloned());
         if let [.., a, b] = &aggregates[..]
             && self.chance(15)
@@ -63,11 +69,35 @@ impl Queries<'_> {
             return None;
         }
         let literal = keys.iter().any(|key| !key.node.sql().contains('.'));
+        if !literal && self.chance(18) {
+            return Some(self.grouping_sets(keys));
+        }
         if self.chance(40) || literal {
             let ordinals = (1..=keys.len()).map(|ordinal| Node::leaf(Kind::Clause, ordinal.to_string()));
             return Some(Node::new(Kind::Clause, " GROUP BY {}", [Node::list(", ", ordinals)]));
         }
         Some(Node::new(Kind::Clause, " GROUP BY {}", [Node::list(", ", keys.iter().map(|key| key.node.clone()))]))
+    }
+
+    /// Several groupings at once.
+    fn grouping_sets(&mut self, keys: &[Typed]) -> Node {
+        let nodes = || Node::list(", ", keys.iter().map(|key| key.node.clone()));
+        match self.rng.random_range(0..4) {
+            0 => Node::new(Kind::Clause, " GROUP BY CUBE ({})", [nodes()]),
+            1 => {
+                let count = self.rng.random_range(1..4);
+                let mut sets = Vec::new();
+                for _ in 0..count {
+                    let kept: Vec<&Typed> = keys.iter().filter(|_| self.rng.random_bool(0.6)).collect();
+                    let kept = Node::list(", ", kept.into_iter().map(|key| key.node.clone()));
+                    sets.push(Node::new(Kind::Clause, "({})", [kept]));
+                }
+                // One set has them all, so that every key is a column.
+                sets.push(Node::new(Kind::Clause, "({})", [nodes()]));
+                Node::new(Kind::Clause, " GROUP BY GROUPING SETS ({})", [Node::list(", ", sets)])
+            }
+            _ => Node::new(Kind::Clause, " GROUP BY ROLLUP ({})", [nodes()]),
+        }
     }
 
     fn having(&mut self, columns: &[Column]) -> Option<Node> {
@@ -83,6 +113,10 @@ impl Queries<'_> {
 
     /// One aggregate over `columns` whose result does not depend on the order of rows and cannot overflow.
     pub(crate) fn aggregate(&mut self, columns: &[Column]) -> Typed {
+        if self.chance(30) {
+            let other = self.other_aggregate(columns);
+            return self.filtered(other, columns);
+        }
         let depth = usize::from(self.chance(30));
         let arg = self.over(columns).any(depth);
         let count = Facts { range: Some((0, GROUP_ROWS_MAX)), repeat: 0.3, ..Facts::default() };
@@ -107,17 +141,25 @@ impl Queries<'_> {
             }
         };
         let children = if template == "COUNT(*)" { Vec::new() } else { vec![arg.node] };
-        let mut node = Node::new(sql_type.kind(), template, children);
-        if self.chance(22) {
+        let node = Node::new(sql_type.kind(), template, children);
+        self.filtered(Typed { node, sql_type, facts }, columns)
+    }
+
+    /// The aggregate, with some luck with a FILTER.
+    fn filtered(&mut self, mut aggregate: Typed, columns: &[Column]) -> Typed {
+        // A FILTER stands behind a call and nowhere else.
+        let sql = aggregate.node.sql();
+        let wrapped = ["array_to_string(", "CAST("].iter().any(|word| sql.starts_with(word)) || sql.ends_with("NULLS");
+        if !wrapped && self.chance(22) {
             let condition = self.over(columns).of(Class::Boolean, 1).node;
-            node.push_optional(Node::new(Kind::Clause, " FILTER (WHERE {})", [condition]));
+            aggregate.node.push_optional(Node::new(Kind::Clause, " FILTER (WHERE {})", [condition]));
         }
-        Typed { node, sql_type, facts }
+        aggregate
     }
 }
 
 /// The type of SUM, if the sum cannot overflow and does not depend on the order.
-fn sum_type(arg: &Typed) -> Option<(SqlType, Facts)> {
+pub(super) fn sum_type(arg: &Typed) -> Option<(SqlType, Facts)> {
     let range = arg.facts.range.map(|(low, high)| (low.min(0) * GROUP_ROWS_MAX, high.max(0) * GROUP_ROWS_MAX));
     let facts = Facts { range, repeat: 0.2, ..Facts::default() };
     match arg.sql_type {
@@ -138,7 +180,7 @@ fn sum_type(arg: &Typed) -> Option<(SqlType, Facts)> {
 }
 
 /// The type of AVG, if it cannot overflow and does not depend on the order.
-fn mean_type(arg: &Typed) -> Option<(SqlType, Facts)> {
+pub(super) fn mean_type(arg: &Typed) -> Option<(SqlType, Facts)> {
     let facts = Facts { repeat: 0.2, ..Facts::default() };
     match arg.sql_type {
         SqlType::SmallInt | SqlType::Int | SqlType::BigInt => {

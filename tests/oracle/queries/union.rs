@@ -1,4 +1,4 @@
-//! UNION ALL and UNION.
+//! UNION [ALL], INTERSECT and EXCEPT.
 
 use rand::Rng;
 
@@ -12,8 +12,15 @@ impl Queries<'_> {
     pub(super) fn union(&mut self, depth: usize) -> Query {
         let first = self.query(depth - 1);
         let (mut columns, mut rows) = (first.columns.clone(), first.rows);
-        let separator = if self.chance(85) { " UNION ALL " } else { " UNION " };
-        let mut node = Node::new(Kind::Query, "{}", [first.node]);
+        let separator = match self.rng.random_range(0..20) {
+            0..13 => " UNION ALL ",
+            13..16 => " UNION ",
+            16..18 => " INTERSECT ",
+            _ => " EXCEPT ",
+        };
+        // ORDER BY and LIMIT at the end would belong to the whole.
+        let template = if first.node.sql().contains(" ORDER BY ") { "({})" } else { "{}" };
+        let mut node = Node::new(Kind::Query, template, [first.node]);
         for _ in 0..self.rng.random_range(1..=2) {
             let arm = if self.chance(12) { self.constant(&columns) } else { self.arm(&columns) };
             for (column, other) in columns.iter_mut().zip(&arm.columns) {

@@ -1,12 +1,17 @@
 //! EXPLAIN: a plan as an indented tree, one operator a line, each followed by what it keeps and computes.
 
 mod expr;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
-use headwater_dataflow::expr::ScalarExpr;
-use headwater_dataflow::plan::{Aggregate, AggregateFunc, JoinKind, NodeId, Op, Plan};
+use arrow::compute::SortOptions;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use headwater_dataflow::expr::{Recomputed, ScalarExpr};
+use headwater_dataflow::plan::{Aggregate, AggregateFunc, BitFunc, JoinKind, NodeId, Op, Plan};
 use headwater_dataflow::repr::CollectionId;
 
 use super::error::{SqlError, SqlErrorKind};
@@ -83,15 +88,28 @@ impl Tree<'_> {
                 format!("Get {name} (shared import, {})", if *append_only { "append-only" } else { "with retractions" })
             }
             Op::Mfp { filters, .. } => if filters.is_empty() { "Project" } else { "Filter and project" }.to_owned(),
-            Op::Join { kind, left_keys, .. } => match (kind, left_keys.is_empty()) {
-                (JoinKind::Inner, false) => "Join (private table per side)".to_owned(),
-                (JoinKind::Inner, true) => "Cross join (private table per side)".to_owned(),
-                (JoinKind::LeftSemi, _) => "Semi join (private table per side)".to_owned(),
-            },
+            Op::Join { kind, left_keys, .. } => {
+                let kind = match kind {
+                    JoinKind::Inner if left_keys.is_empty() => "Cross join",
+                    JoinKind::Inner => "Join",
+                    JoinKind::Left => "Left join",
+                    JoinKind::Right => "Right join",
+                    JoinKind::Full => "Full join",
+                    JoinKind::LeftSemi => "Semi join",
+                    JoinKind::LeftAnti => "Anti join",
+                    JoinKind::LeftMark => "Mark join",
+                };
+                format!("{kind} (private table per side)")
+            }
             Op::Reduce { .. } => "Reduce (private table)".to_owned(),
             Op::JoinReduce { .. } => "Reduce, aggregated below the join (private tables)".to_owned(),
             Op::Distinct { .. } => "Distinct (private table)".to_owned(),
             Op::Upsert { .. } => "Upsert (private table, the last record of each key)".to_owned(),
+            Op::Window { functions, limit, .. } => match (limit, functions.is_empty()) {
+                (Some(_), true) => "Top rows (private tree)".to_owned(),
+                (Some(_), false) => "Window, top rows (private tree per partition)".to_owned(),
+                (None, _) => "Window (private tree per partition)".to_owned(),
+            },
             Op::Union { .. } => "Union".to_owned(),
         }
     }
@@ -158,6 +176,9 @@ impl Tree<'_> {
                 let order = order.map_or_else(String::new, |index| format!("{}, then ", columns[index]));
                 details.push(format!("order: {order}arrival"));
             }
+            Op::Window { input, partition, order, functions, limit } => {
+                details.extend(window::details((partition, order), functions, *limit, &names(*input)));
+            }
             Op::Distinct { .. } | Op::Union { .. } => {}
         }
         details
@@ -179,21 +200,56 @@ fn named_list(exprs: &[ScalarExpr], columns: &[String]) -> String {
 
 /// An aggregate and how its answer is kept.
 fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) -> String {
-    let function = match aggregate.func {
+    let function = match &aggregate.func {
         AggregateFunc::Count => "count",
         AggregateFunc::Sum => "sum",
         AggregateFunc::Avg => "avg",
         AggregateFunc::Min => "min",
         AggregateFunc::Max => "max",
+        AggregateFunc::Bits(BitFunc::And) => "bit_and",
+        AggregateFunc::Bits(BitFunc::Or) => "bit_or",
+        AggregateFunc::Bits(BitFunc::Xor) => "bit_xor",
+        AggregateFunc::Moment(moment) => moment.name(),
+        AggregateFunc::Recomputed(function) => return recomputed_text(function, aggregate, columns),
     };
-    let arg = aggregate.arg.as_ref().map_or_else(|| "*".to_owned(), |arg| show(&arg.expr, columns));
+    let arg = if aggregate.args.is_empty() { "*".to_owned() } else { list(&aggregate.args, columns, ", ") };
     let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
     let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
-    let state = match aggregate.func {
-        AggregateFunc::Count if aggregate.distinct => "set per group",
+    let state = match &aggregate.func {
+        AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg if aggregate.distinct => "set per group",
+        AggregateFunc::Bits(_) => "counts per bit",
+        AggregateFunc::Moment(_) => "exact sums",
         AggregateFunc::Min | AggregateFunc::Max if !append_only => "multiset per group",
         AggregateFunc::Min | AggregateFunc::Max => "slot, append-only",
         AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => "slot",
+        AggregateFunc::Recomputed(_) => "rows per group",
     };
     format!("{function}({distinct}{arg}){} AS {} ({state})", filter.unwrap_or_default(), aggregate.name)
+}
+
+/// An aggregate that is answered from all rows of its group.
+fn recomputed_text(function: &Recomputed, aggregate: &Aggregate, columns: &[String]) -> String {
+    let distinct = if function.is_distinct() { "DISTINCT " } else { "" };
+    let shown = |expr: &Arc<dyn PhysicalExpr>| match expr.downcast_ref::<Column>() {
+        Some(column) => show(&aggregate.args[column.index()].expr, columns),
+        None => show(expr, columns),
+    };
+    let args: Vec<String> = function.args().iter().map(shown).collect();
+    let direction = |options: SortOptions| match (options.descending, options.nulls_first) {
+        (false, false) => "",
+        (false, true) => " NULLS FIRST",
+        (true, true) => " DESC",
+        (true, false) => " DESC NULLS LAST",
+    };
+    let order: Vec<String> =
+        function.order().iter().map(|key| format!("{}{}", shown(&key.expr), direction(key.options))).collect();
+    let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
+    let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
+    format!(
+        "{}({distinct}{}{order}){} AS {} (rows per group, recomputed when one of them changes)",
+        function.name(),
+        args.join(", "),
+        filter.unwrap_or_default(),
+        aggregate.name
+    )
 }

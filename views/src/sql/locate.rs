@@ -30,14 +30,11 @@ pub(super) enum Construct {
     OrderBy,
     Limit,
     Window,
-    OuterJoin,
-    AntiJoin,
     MarkJoin,
     ScalarSubquery,
     GroupingSets,
     Unnest,
     Recursive,
-    DistinctOn,
     /// A function or a name, in lower case.
     Name(String),
     /// Nothing that could be found.
@@ -98,16 +95,11 @@ impl<'a> Text<'a> {
             }
             Construct::Limit => self.find_words(&[&["LIMIT"], &["FETCH"], &["OFFSET"]]),
             Construct::Window => self.find_words(&[&["OVER"], &["QUALIFY"]]),
-            Construct::OuterJoin => self.find_words(&[&["LEFT"], &["RIGHT"], &["FULL"], &["NATURAL"], &["LATERAL"]]),
-            Construct::AntiJoin => {
-                self.find_words(&[&["NOT", "EXISTS"], &["NOT", "IN"], &["EXCEPT"], &["NOT"], &["ALL"], &["ANTI"]])
-            }
             Construct::MarkJoin => self.find_words(&[&["EXISTS"], &["IN", "(", "SELECT"], &["IN"], &["ANY"], &["ALL"]]),
             Construct::ScalarSubquery => self.find_scalar_subquery(),
             Construct::GroupingSets => self.find_words(&[&["GROUPING", "SETS"], &["ROLLUP"], &["CUBE"], &["GROUPING"]]),
             Construct::Unnest => self.find_words(&[&["UNNEST"], &["UNNEST_OUTER"]]),
             Construct::Recursive => self.find_words(&[&["RECURSIVE"]]),
-            Construct::DistinctOn => self.find_words(&[&["DISTINCT", "ON"]]),
             Construct::Name(name) => self.find_name(name),
             Construct::Query => None,
         }
@@ -282,7 +274,7 @@ mod tests {
     fn constructs_are_found() {
         check("select a,\n row_number() over (order by b) from t\norder by 1", Construct::OrderBy, 3, 1);
         check("select a,\n row_number() over (order by b) from t", Construct::Window, 2, 15);
-        check("select a from t where x not in (select y from u)", Construct::AntiJoin, 1, 25);
+        check("select a from t group by x in (select y from u)", Construct::MarkJoin, 1, 28);
         check("select a, (select max(y) from u) from (select 1 a) t", Construct::ScalarSubquery, 1, 11);
         check("select \"limit\" from t limit 3", Construct::Limit, 1, 23);
         check("select STDDEV(x) from t", Construct::Name("stddev".into()), 1, 8);

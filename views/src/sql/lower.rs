@@ -2,9 +2,11 @@
 
 mod aggregate;
 mod bind;
+mod grouping;
 mod join;
 mod nodes;
 mod output;
+mod window;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -112,6 +114,8 @@ impl Lowering<'_> {
             }
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Values(values) => self.values(values),
             other => Err(refused(other)),
@@ -127,9 +131,6 @@ impl Lowering<'_> {
                 "list the rows: (VALUES (1), (2)) AS t(x)",
             ));
         };
-        if scan.fetch.is_some() {
-            return Err(limit());
-        }
         if !self.collections.iter().any(|(known, _)| *known == source.collection) {
             self.collections.push((source.collection, source.name.clone()));
         }
@@ -232,16 +233,8 @@ fn renamed(flow: Flow, schema: &DFSchemaRef) -> Flow {
     Flow { node: flow.node, schema }
 }
 
-fn limit() -> Refusal {
-    Refusal::new(Construct::Limit, "LIMIT in a view", "leave it out and limit when reading: SELECT … FROM view LIMIT n")
-}
-
 fn refused(plan: &LogicalPlan) -> Refusal {
     let (construct, message, hint) = match plan {
-        LogicalPlan::Window(_) => {
-            (Construct::Window, "window functions in a view", "use them when reading: SELECT … OVER (…) FROM view")
-        }
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return limit(),
         LogicalPlan::Unnest(_) => (Construct::Unnest, "UNNEST in a view", "use it when reading"),
         LogicalPlan::RecursiveQuery(_) => (Construct::Recursive, "WITH RECURSIVE in a view", "use it when reading"),
         LogicalPlan::Subquery(_) => (Construct::MarkJoin, "this kind of subquery in a view", "write it as a join"),

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility};
 use datafusion::optimizer::OptimizerConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{Distinct as AstDistinct, SetExpr, Statement};
 use headwater_dataflow::plan::{Op, Plan};
 use headwater_dataflow::repr::{CollectionId, ObjectId};
 
@@ -103,7 +103,10 @@ pub(super) fn reads(statement: &Statement) -> Vec<String> {
 
 fn check_top_level(statement: &Statement, text: &Text<'_>) -> Result<(), SqlError> {
     let Statement::Query(query) = statement else { return Ok(()) };
-    if query.order_by.is_some() {
+    let limited = query.limit_clause.is_some() || query.fetch.is_some();
+    let distinct_on =
+        matches!(query.body.as_ref(), SetExpr::Select(select) if matches!(select.distinct, Some(AstDistinct::On(_))));
+    if query.order_by.is_some() && !limited && !distinct_on {
         let error = SqlError::unsupported("ORDER BY in a view")
             .hint("leave it out and order when reading: SELECT … FROM view ORDER BY …");
         return Err(error.at(text.find(&Construct::OrderBy).unwrap_or(text.start())));
@@ -114,9 +117,7 @@ fn check_top_level(statement: &Statement, text: &Text<'_>) -> Result<(), SqlErro
 /// Refuses functions whose value is not determined by their arguments, and what the optimizer would disguise.
 fn check_analyzed(plan: &LogicalPlan) -> Result<(), Refusal> {
     let mut found: Option<(String, Volatility)> = None;
-    let mut distinct_on = false;
     plan.apply_with_subqueries(|node| {
-        distinct_on |= matches!(node, LogicalPlan::Distinct(Distinct::On(_)));
         node.apply_expressions(|expr| {
             expr.apply(|inner| {
                 if let Expr::ScalarFunction(function) = inner {
@@ -129,13 +130,6 @@ fn check_analyzed(plan: &LogicalPlan) -> Result<(), Refusal> {
             })
         })
     })?;
-    if distinct_on {
-        return Err(Refusal::new(
-            Construct::DistinctOn,
-            "DISTINCT ON in a view",
-            "use GROUP BY with MIN and MAX, or DISTINCT ON when reading",
-        ));
-    }
     let Some((name, volatility)) = found else { return Ok(()) };
     let hint = match volatility {
         Volatility::Volatile => "the same row must always give the same value: compute it from the row's columns",
@@ -181,6 +175,7 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
             | Op::JoinReduce { .. }
             | Op::Distinct { .. }
             | Op::Upsert { .. }
+            | Op::Window { .. }
             | Op::Union { .. } => None,
         })
         .collect();

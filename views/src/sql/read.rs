@@ -143,9 +143,9 @@ fn check_subqueries(plan: &LogicalPlan, text: &Text<'_>) -> Result<(), SqlError>
     })
     .map_err(|error| from_datafusion(&error, text))?;
     if left {
-        return Err(SqlError::unsupported("EXISTS or IN (SELECT …) in the select list")
+        return Err(SqlError::unsupported("EXISTS or IN (SELECT …) in this place")
             .at(text.find(&Construct::MarkJoin).unwrap_or(text.start()))
-            .hint("use it as a condition in WHERE, or join"));
+            .hint("use it as a condition in WHERE or in the select list, or join"));
     }
     if outer {
         return Err(SqlError::unsupported("a subquery that reads columns of the query around it in this way")

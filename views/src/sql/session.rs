@@ -6,9 +6,15 @@
 
 mod arithmetic;
 mod date_trunc;
+mod distinct_on;
 mod floats;
+mod moments;
+pub(super) mod one_row;
+mod ordered;
+mod push_down;
 mod repair;
 mod semantics;
+mod subqueries;
 mod sum;
 mod to_char;
 pub(crate) mod types;
@@ -24,7 +30,6 @@ use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, TableSource};
-use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
@@ -41,10 +46,11 @@ use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::optimize_unions::OptimizeUnions;
 use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
-use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
 pub(super) use arithmetic::operator_of;
@@ -111,37 +117,57 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     options.sql_parser.collect_spans = true;
     options.execution.time_zone = Some("+00:00".to_owned());
     options.optimizer.skip_failed_rules = false;
+    // A view knows subqueries only as joins.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = purpose == Purpose::Read;
     // A nullable IS UNKNOWN of the physical plan is no reason to refuse a GROUP BY over it.
     options.execution.skip_physical_aggregate_schema_check = true;
-    let mut builder = SessionStateBuilder::new_with_default_features()
+    let builder = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_type_planner(type_planner())
-        .with_analyzer_rules(analyzer_rules());
-    if purpose == Purpose::View {
-        builder = builder.with_optimizer_rules(view_rules());
-    }
+        .with_analyzer_rules(analyzer_rules(purpose));
+    let builder = builder.with_optimizer_rules(match purpose {
+        Purpose::View => view_rules(),
+        Purpose::Read => read_rules(),
+    });
     let mut state = builder.build();
     datafusion_functions_json::register_all(&mut state)?;
     date_trunc::register(&mut state)?;
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
+    moments::register(&mut state)?;
     Ok(state)
 }
 
 /// Types first, then ours: values in our types, then the operators on them.
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![
+fn analyzer_rules(purpose: Purpose) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(distinct_on::FirstOfPartition),
+        Arc::new(subqueries::InMeansExists),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(floats::FloatsWin),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurTypes),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurOperators),
-    ]
+    ];
+    if purpose == Purpose::Read {
+        rules.push(Arc::new(ordered::OrderedAggregates));
+    }
+    rules
+}
+
+/// DataFusion's rules and ours.
+fn read_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    for rule in rules.iter_mut().filter(|rule| rule.name() == "push_down_filter") {
+        *rule = Arc::new(push_down::PushDownMostFilters::default());
+    }
+    rules.insert(0, Arc::new(subqueries::SubqueriesOfProjections));
+    rules
 }
 
 /// DataFusion's rules without those whose result we could not lower or that only help its own execution: no limits are
-/// pushed anywhere, one COUNT(DISTINCT) stays one, scalar subqueries stay what they are and are refused.
+/// pushed anywhere, one COUNT(DISTINCT) stays one.
 fn view_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         Arc::new(RewriteSetComparison::new()),
@@ -149,7 +175,9 @@ fn view_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(EliminateJoin::new()),
+        Arc::new(subqueries::SubqueriesOfProjections),
         Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
@@ -157,7 +185,7 @@ fn view_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(PropagateEmptyRelation::new()),
         Arc::new(EliminateOuterJoin::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(push_down::PushDownMostFilters::default()),
         Arc::new(EliminateGroupByConstant::new()),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),

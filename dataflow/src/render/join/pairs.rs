@@ -1,12 +1,13 @@
-//! Pairs of matched rows on their way back to columns.
+//! Pairs of matched rows, or of a row and NULLs, on their way back to columns.
 
+use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::SchemaRef;
 
 use crate::expr::{ScalarExpr, as_filter, evaluate};
 use crate::render::ErrorLog;
 use crate::render::context::batch;
 use crate::render::import::{CHUNK_ROWS, codec_for};
-use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
+use crate::repr::{Chunk, Delta, Diff, Diffs, Row, RowBlock, RowCodec, Timestamp};
 
 /// Gathers pairs of one time and turns them into chunks that pass the join's further condition.
 pub(super) struct PairBuilder {
@@ -16,9 +17,18 @@ pub(super) struct PairBuilder {
     filter: Option<ScalarExpr>,
     position: String,
     errors: ErrorLog,
+    /// A row of NULLs, for what has no partner on that side.
+    no_left: Row,
+    no_right: Row,
     left: RowBlock,
     right: RowBlock,
     diffs: Vec<Diff>,
+}
+
+/// A row of `schema`'s types in which everything is NULL.
+fn row_of_nulls(schema: &SchemaRef, codec: &RowCodec) -> Row {
+    let nulls: Vec<ArrayRef> = schema.fields().iter().map(|field| new_null_array(field.data_type(), 1)).collect();
+    Row::new(codec.encode(&nulls).expect("NULLs of the codec's types").get(0))
 }
 
 impl PairBuilder {
@@ -30,9 +40,12 @@ impl PairBuilder {
         position: String,
         errors: ErrorLog,
     ) -> PairBuilder {
+        let (left_codec, right_codec) = (codec_for(left), codec_for(right));
         PairBuilder {
-            left_codec: codec_for(left),
-            right_codec: codec_for(right),
+            no_left: row_of_nulls(left, &left_codec),
+            no_right: row_of_nulls(right, &right_codec),
+            left_codec,
+            right_codec,
             schema: schema.clone(),
             filter: filter.map(|filter| filter.prepared(schema)),
             position,
@@ -44,9 +57,15 @@ impl PairBuilder {
     }
 
     /// Adds a pair; returns a chunk when one is full.
-    pub(super) fn push(&mut self, time: Timestamp, left: &[u8], right: &[u8], diff: Diff) -> Option<Chunk> {
-        self.left.push(left);
-        self.right.push(right);
+    pub(super) fn push(
+        &mut self,
+        time: Timestamp,
+        left: Option<&[u8]>,
+        right: Option<&[u8]>,
+        diff: Diff,
+    ) -> Option<Chunk> {
+        self.left.push(left.unwrap_or(self.no_left.bytes()));
+        self.right.push(right.unwrap_or(self.no_right.bytes()));
         self.diffs.push(diff);
         if self.diffs.len() >= CHUNK_ROWS { self.flush(time) } else { None }
     }

@@ -69,10 +69,16 @@ impl AnswerBuilder {
                     let values: Vec<Option<&[u8]>> = picks.iter().map(|pick| bytes(beside, pick)).collect();
                     from_bytes(&values, &aggregate.data_type)
                 }
+                Kind::Recomputed(function) => {
+                    let answers = picks.iter().map(|pick| bytes(beside, pick).unwrap_or(function.empty().bytes()));
+                    let name = &aggregate.name;
+                    let fail = |answer, message| failures.push(Failure { answer, column: name.clone(), message });
+                    function.decode(answers, fail)
+                }
                 _ => from_slots(aggregate, &slots, &mut failures),
             };
             columns.push(column);
-            beside += usize::from(has_beside(&aggregate.kind));
+            beside += usize::from(has_beside(aggregate));
         }
         let rows = batch(&layout.schema, columns, picks.len());
         if failures.is_empty() {
@@ -104,8 +110,13 @@ impl AnswerBuilder {
     }
 }
 
-fn has_beside(kind: &Kind) -> bool {
-    matches!(kind, Kind::CountDistinct(_) | Kind::Best { .. } | Kind::SumFloat | Kind::AvgFloat)
+fn has_beside(aggregate: &Slots) -> bool {
+    match aggregate.kind {
+        Kind::CountDistinct(_) | Kind::Best { .. } | Kind::SumFloat | Kind::AvgFloat => true,
+        Kind::Bits(_) | Kind::Moment(_) | Kind::Recomputed(_) => true,
+        Kind::SumExact | Kind::AvgDecimal { .. } => aggregate.distinct,
+        Kind::Rows | Kind::Count | Kind::BestOfGrowing { .. } => false,
+    }
 }
 
 /// The column of an aggregate whose answers are in the slots.
@@ -118,7 +129,13 @@ fn from_slots(aggregate: &Slots, slots: &[&[i128]], failures: &mut Vec<Failure>)
             let code = |slots: &[i128]| if *least { !slots[slot] } else { slots[slot] };
             slots.iter().map(|slots| (slots[slot + 1] > 0).then(|| code(slots))).collect()
         }
+        Kind::Bits(_) => slots.iter().map(|slots| (slots[slot + 1] > 0).then_some(slots[slot])).collect(),
         Kind::SumFloat | Kind::AvgFloat => return floats(aggregate, slots),
+        Kind::Moment(_) => {
+            let values = slots.iter().map(|slots| (slots[slot] != 0).then(|| f64::from_bits(slots[slot] as u64)));
+            return Arc::new(values.collect::<Float64Array>());
+        }
+        Kind::Recomputed(_) => unreachable!("such answers stand beside the slots"),
         Kind::SumExact | Kind::AvgDecimal { .. } => {
             let limits = range(data_type);
             let answers = slots.iter().enumerate().map(|(answer, slots)| {

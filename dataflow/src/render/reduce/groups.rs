@@ -166,6 +166,9 @@ impl Groups {
                         beside.add_bytes(group, bytes.get(index), *diff, self.slots.get_mut(group));
                     });
                 }
+                Values::Pairs(pairs) => {
+                    pairs.iter().for_each(|(at, pair, diff)| beside.add_pair(block[*at as usize], *pair, *diff));
+                }
                 Values::Floats(floats) => {
                     floats.iter().for_each(|(at, value, diff)| beside.add_float(block[*at as usize], *value, *diff));
                 }
@@ -241,14 +244,16 @@ impl Groups {
 fn merge(aggregate: &Slots, slots: &mut [i128], news: &[i128]) {
     let slot = aggregate.slot;
     match aggregate.kind {
-        Kind::Rows | Kind::CountDistinct(_) => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::Recomputed(_) => {}
         Kind::Count => slots[slot] += news[slot],
         Kind::SumExact | Kind::AvgDecimal { .. } => {
             slots[slot] += news[slot];
             slots[slot + 1] += news[slot + 1];
             slots[slot + 2] += news[slot + 2];
         }
-        Kind::SumFloat | Kind::AvgFloat | Kind::Best { .. } => slots[slot + 1] += news[slot + 1],
+        Kind::SumFloat | Kind::AvgFloat | Kind::Best { .. } | Kind::Bits(_) | Kind::Moment(_) => {
+            slots[slot + 1] += news[slot + 1]
+        }
         Kind::BestOfGrowing { .. } => {
             if news[slot + 1] != 0 {
                 slots[slot] = if slots[slot + 1] == 0 { news[slot] } else { slots[slot].max(news[slot]) };

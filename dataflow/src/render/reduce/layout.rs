@@ -3,8 +3,9 @@
 use arrow::datatypes::{DataType, SchemaRef};
 
 use super::values::ValueKind;
-use crate::expr::ScalarExpr;
-use crate::plan::{Aggregate, AggregateFunc};
+use crate::exact::Moment;
+use crate::expr::{Recomputed, ScalarExpr};
+use crate::plan::{Aggregate, AggregateFunc, BitFunc};
 
 /// The slot that counts a group's rows: a group exists while it is above zero, never by its sums.
 pub(super) const ROWS: usize = 0;
@@ -36,14 +37,16 @@ pub(super) struct Slots {
     pub(super) kind: Kind,
     /// The first slot.
     pub(super) slot: usize,
-    /// Index of the argument among the evaluated columns behind the keys.
-    pub(super) arg: Option<usize>,
+    /// Indices of the arguments among the evaluated columns behind the keys.
+    pub(super) args: Vec<usize>,
     /// Index of the filter likewise.
     pub(super) filter: Option<usize>,
     /// The name of the output column, for errors.
     pub(super) name: String,
     /// The type of the answer.
     pub(super) data_type: DataType,
+    /// Whether a sum is over the different values only: these stand beside the slots.
+    pub(super) distinct: bool,
 }
 
 /// The kinds of accumulators. `count` counts the values that took part: without any, SUM, AVG, MIN, MAX are NULL.
@@ -67,14 +70,32 @@ pub(super) enum Kind {
     BestOfGrowing { value: ValueKind, least: bool },
     /// Slots: code of the best, count. Beside: a multiset.
     Best { value: ValueKind, least: bool },
+    /// Slots: the bits, as a number; count. Beside: how many values have each bit.
+    Bits(BitFunc),
+    /// Slots: bits of the answer above which a 1 stands, or 0 for NULL; count. Beside: exact sums.
+    Moment(Moment),
+    /// Slot: changes with the answer, 0 while that is the answer over nothing. Beside: the rows and the answer.
+    Recomputed(Recomputed),
+}
+
+impl Slots {
+    /// Whether rows whose argument is NULL take no part.
+    pub(super) fn skips_null(&self) -> bool {
+        !matches!(self.kind, Kind::Recomputed(_))
+    }
 }
 
 impl Kind {
     fn slots(&self) -> usize {
         match self {
             Kind::Rows => 0,
-            Kind::Count | Kind::CountDistinct(_) => 1,
-            Kind::SumFloat | Kind::AvgFloat | Kind::BestOfGrowing { .. } | Kind::Best { .. } => 2,
+            Kind::Count | Kind::CountDistinct(_) | Kind::Recomputed(_) => 1,
+            Kind::SumFloat
+            | Kind::AvgFloat
+            | Kind::BestOfGrowing { .. }
+            | Kind::Best { .. }
+            | Kind::Bits(_)
+            | Kind::Moment(_) => 2,
             Kind::SumExact | Kind::AvgDecimal { .. } => 3,
         }
     }
@@ -98,10 +119,11 @@ impl Layout {
             let kind = kind_of(aggregate, append_only);
             let slots = Slots {
                 slot: layout.slots,
-                arg: aggregate.arg.as_ref().map(|arg| layout.column(arg)),
+                args: aggregate.args.iter().map(|arg| layout.column(arg)).collect(),
                 filter: aggregate.filter.as_ref().map(|filter| layout.column(filter)),
                 name: aggregate.name.clone(),
                 data_type: aggregate.data_type.clone(),
+                distinct: aggregate.distinct && matches!(aggregate.func, AggregateFunc::Sum | AggregateFunc::Avg),
                 kind,
             };
             layout.slots += slots.kind.slots();
@@ -156,8 +178,11 @@ impl Layout {
 }
 
 fn kind_of(aggregate: &Aggregate, append_only: bool) -> Kind {
-    let argument = aggregate.arg.as_ref().map(|arg| &arg.data_type);
-    match (aggregate.func, argument) {
+    let argument = aggregate.args.first().map(|arg| &arg.data_type);
+    match (&aggregate.func, argument) {
+        (AggregateFunc::Bits(func), _) => Kind::Bits(*func),
+        (AggregateFunc::Moment(moment), _) => Kind::Moment(*moment),
+        (AggregateFunc::Recomputed(function), _) => Kind::Recomputed(function.clone()),
         (AggregateFunc::Count, None) if aggregate.filter.is_none() => Kind::Rows,
         (AggregateFunc::Count, Some(data_type)) if aggregate.distinct => Kind::CountDistinct(ValueKind::of(data_type)),
         (AggregateFunc::Count, _) => Kind::Count,

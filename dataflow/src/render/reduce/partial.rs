@@ -1,6 +1,7 @@
 //! Pre-aggregation: what one chunk contributes to each of its groups.
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::buffer::NullBuffer;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Kind, Layout, ROWS, Slots};
@@ -42,17 +43,20 @@ pub(super) enum Values {
         bytes: RowBlock,
     },
     Floats(Vec<(u32, f64, i64)>),
+    Pairs(Vec<(u32, (f64, f64), i64)>),
 }
 
 impl Values {
-    fn empty(kind: &Kind) -> Option<Values> {
-        match kind {
-            Kind::CountDistinct(ValueKind::Narrow) => Some(Values::Narrow(Vec::new())),
+    fn empty(aggregate: &Slots) -> Option<Values> {
+        match &aggregate.kind {
+            _ if aggregate.distinct => Some(Values::Codes(Vec::new())),
+            Kind::CountDistinct(ValueKind::Narrow) | Kind::Bits(_) => Some(Values::Narrow(Vec::new())),
             Kind::CountDistinct(value) | Kind::Best { value, .. } if value.is_code() => Some(Values::Codes(Vec::new())),
-            Kind::CountDistinct(_) | Kind::Best { .. } => {
+            Kind::CountDistinct(_) | Kind::Best { .. } | Kind::Recomputed(_) => {
                 Some(Values::Bytes { groups: Vec::new(), bytes: RowBlock::default() })
             }
-            Kind::SumFloat | Kind::AvgFloat => Some(Values::Floats(Vec::new())),
+            Kind::Moment(moment) if moment.arguments() == 2 => Some(Values::Pairs(Vec::new())),
+            Kind::SumFloat | Kind::AvgFloat | Kind::Moment(_) => Some(Values::Floats(Vec::new())),
             Kind::Rows | Kind::Count | Kind::SumExact | Kind::AvgDecimal { .. } | Kind::BestOfGrowing { .. } => None,
         }
     }
@@ -114,7 +118,7 @@ impl Preaggregator {
         for aggregate in &self.layout.aggregates {
             let column = Column::new(aggregate, arguments);
             accumulate(aggregate, &column, &self.group_of_row, diffs, &mut slots, width);
-            values.extend(gather(aggregate, &column, &self.group_of_row, diffs));
+            values.extend(gather(aggregate, &column, arguments, &self.group_of_row, diffs));
         }
         self.route(time, &keys, join_keys.as_ref(), slots, values, peers)
     }
@@ -173,7 +177,7 @@ impl Preaggregator {
     ) -> Vec<PartialGroups> {
         let width = self.layout.slots;
         let expected = self.groups.len() / peers;
-        let empty: Vec<Values> = self.layout.aggregates.iter().filter_map(|a| Values::empty(&a.kind)).collect();
+        let empty: Vec<Values> = self.layout.aggregates.iter().filter_map(Values::empty).collect();
         let mut blocks: Vec<PartialGroups> = (0..peers as u64)
             .map(|worker| PartialGroups {
                 worker,
@@ -242,6 +246,14 @@ fn split(values: Values, index: usize, routes: &Routes, blocks: &mut [PartialGro
                 }
             }
         }
+        Values::Pairs(pairs) => {
+            for (group, pair, count) in pairs {
+                let (worker, place) = routes[group as usize];
+                if let Values::Pairs(out) = &mut blocks[worker].values[index] {
+                    out.push((place, pair, count));
+                }
+            }
+        }
         Values::Floats(floats) => {
             for (group, value, count) in floats {
                 let (worker, place) = routes[group as usize];
@@ -256,13 +268,16 @@ fn split(values: Values, index: usize, routes: &Routes, blocks: &mut [PartialGro
 /// An aggregate's argument and which rows take part.
 struct Column<'a> {
     values: Option<&'a ArrayRef>,
+    second: Option<&'a ArrayRef>,
     filter: Option<BooleanArray>,
 }
 
 impl<'a> Column<'a> {
     fn new(aggregate: &Slots, arguments: &'a [ArrayRef]) -> Column<'a> {
+        let argument = |at: usize| aggregate.args.get(at).map(|index| &arguments[*index]);
         Column {
-            values: aggregate.arg.map(|index| &arguments[index]),
+            values: argument(0).filter(|_| aggregate.skips_null()),
+            second: argument(1).filter(|_| aggregate.skips_null()),
             filter: aggregate.filter.map(|index| as_filter(&arguments[index])),
         }
     }
@@ -270,9 +285,13 @@ impl<'a> Column<'a> {
     /// Calls `visit` with (row, group, diff) of every row that takes part.
     #[inline]
     fn for_each(&self, group_of_row: &[u32], diffs: &Diffs, mut visit: impl FnMut(usize, usize, i64)) {
-        let nulls = self.values.and_then(|values| values.nulls()).filter(|nulls| nulls.null_count() > 0);
+        let nulls =
+            |values: Option<&'a ArrayRef>| values.and_then(|v| v.nulls()).filter(|nulls| nulls.null_count() > 0);
+        let nulls = NullBuffer::union(nulls(self.values), nulls(self.second));
         for (row, group) in group_of_row.iter().enumerate() {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) || self.filter.as_ref().is_some_and(|f| !f.value(row)) {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+                || self.filter.as_ref().is_some_and(|f| !f.value(row))
+            {
                 continue;
             }
             visit(row, *group as usize, diffs.get(row));
@@ -291,11 +310,13 @@ fn accumulate(
 ) {
     let slot = aggregate.slot;
     match &aggregate.kind {
-        Kind::Rows | Kind::CountDistinct(_) => {}
+        // Only what is new to the group's values counts: that is known where they stand.
+        _ if aggregate.distinct => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::Recomputed(_) => {}
         Kind::Count => column.for_each(group_of_row, diffs, |_, group, diff| {
             slots[group * width + slot] += i128::from(diff);
         }),
-        Kind::SumFloat | Kind::AvgFloat | Kind::Best { .. } => {
+        Kind::SumFloat | Kind::AvgFloat | Kind::Best { .. } | Kind::Bits(_) | Kind::Moment(_) => {
             column.for_each(group_of_row, diffs, |_, group, diff| slots[group * width + slot + 1] += i128::from(diff));
         }
         Kind::SumExact | Kind::AvgDecimal { .. } => {
@@ -337,14 +358,26 @@ fn gather_codes<C: Copy + PartialEq>(
 }
 
 /// The values of a chunk for what an aggregate keeps beside its slots. Neighbours that are equal are merged.
-fn gather(aggregate: &Slots, column: &Column<'_>, group_of_row: &[u32], diffs: &Diffs) -> Option<Values> {
-    let mut values = Values::empty(&aggregate.kind)?;
-    let argument = column.values.expect("what keeps values has an argument");
+fn gather(
+    aggregate: &Slots,
+    column: &Column<'_>,
+    arguments: &[ArrayRef],
+    group_of_row: &[u32],
+    diffs: &Diffs,
+) -> Option<Values> {
+    let mut values = Values::empty(aggregate)?;
+    let argument = || column.values.expect("what keeps values has an argument");
     match &mut values {
-        Values::Narrow(out) => gather_codes(&narrow_codes(argument), column, group_of_row, diffs, out),
-        Values::Codes(out) => gather_codes(&codes(argument), column, group_of_row, diffs, out),
+        Values::Narrow(out) => gather_codes(&narrow_codes(argument()), column, group_of_row, diffs, out),
+        Values::Codes(out) => gather_codes(&codes(argument()), column, group_of_row, diffs, out),
         Values::Bytes { groups, bytes } => {
-            let source = ByteValues::new(argument);
+            let source = match &aggregate.kind {
+                Kind::Recomputed(function) => {
+                    let columns: Vec<ArrayRef> = aggregate.args.iter().map(|at| arguments[*at].clone()).collect();
+                    ByteValues::Rows(function.encode(&columns))
+                }
+                _ => ByteValues::new(argument()),
+            };
             column.for_each(group_of_row, diffs, |row, group, diff| {
                 let value = source.get(row);
                 match groups.last_mut() {
@@ -358,8 +391,14 @@ fn gather(aggregate: &Slots, column: &Column<'_>, group_of_row: &[u32], diffs: &
                 }
             });
         }
+        Values::Pairs(out) => {
+            let (first, second) = (doubles(argument()), doubles(column.second.expect("a pair has two arguments")));
+            column.for_each(group_of_row, diffs, |row, group, diff| {
+                out.push((group as u32, (first[row], second[row]), diff));
+            });
+        }
         Values::Floats(out) => {
-            let doubles = doubles(argument);
+            let doubles = doubles(argument());
             column.for_each(group_of_row, diffs, |row, group, diff| out.push((group as u32, doubles[row], diff)));
         }
     }

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{Aggregate as Grouping, Expr};
-use headwater_dataflow::expr::ScalarExpr;
-use headwater_dataflow::plan::{Aggregate, AggregateFunc};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, Sort};
+use datafusion::logical_expr::{Aggregate as Grouping, AggregateUDF, Expr};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use headwater_dataflow::exact::Moment;
+use headwater_dataflow::expr::{AggregateCall, Recomputed, ScalarExpr};
+use headwater_dataflow::plan::{Aggregate, AggregateFunc, BitFunc};
 
-use super::{Flow, Lowering, Refusal, bind, contains};
+use super::{Flow, Lowering, Refusal, bind, grouping};
 use crate::sql::locate::Construct;
 use crate::sql::session::types::sql_name;
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, grouping: &Grouping) -> Result<Flow, Refusal> {
-        if grouping.group_expr.iter().any(|expr| contains(expr, |inner| matches!(inner, Expr::GroupingSet(_)))) {
-            return Err(Refusal::new(
-                Construct::GroupingSets,
-                "GROUPING SETS, ROLLUP and CUBE in a view",
-                "write one query per grouping and put UNION ALL between them",
-            ));
+        if let Some(set) = grouping::grouping_set(grouping) {
+            return self.grouping_sets(grouping, set);
         }
         let input = self.plan(&grouping.input)?;
         let schema = self.nodes.schema(input.node);
@@ -47,7 +46,7 @@ impl Lowering<'_> {
         Ok(Flow { node, schema: Arc::clone(&grouping.schema) })
     }
 
-    fn function(
+    pub(super) fn function(
         &self,
         expr: &Expr,
         input: &Flow,
@@ -56,76 +55,101 @@ impl Lowering<'_> {
         data_type: &DataType,
     ) -> Result<Aggregate, Refusal> {
         let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias_nested().data else {
-            return Err(Refusal::new(
-                Construct::Query,
-                format!("{expr} as an aggregate"),
-                "use SUM, COUNT, AVG, MIN or MAX",
-            ));
+            return Err(Refusal::new(Construct::Query, format!("{expr} as an aggregate"), "use an aggregate function"));
+        };
+        let distinct = params.distinct;
+        let kind = match (func.name(), params.args.len()) {
+            ("count", 1) => AggregateFunc::Count,
+            ("sum", 1) => AggregateFunc::Sum,
+            ("avg", 1) => AggregateFunc::Avg,
+            ("min" | "bool_and", 1) => AggregateFunc::Min,
+            ("max" | "bool_or", 1) => AggregateFunc::Max,
+            ("bit_and", 1) => AggregateFunc::Bits(BitFunc::And),
+            ("bit_or", 1) => AggregateFunc::Bits(BitFunc::Or),
+            ("bit_xor", 1) if !distinct => AggregateFunc::Bits(BitFunc::Xor),
+            (name, count) if !distinct && Moment::of(name).is_some_and(|moment| moment.arguments() == count) => {
+                AggregateFunc::Moment(Moment::of(name).expect("it was just found"))
+            }
+            _ => return self.recomputed(&func, &params, (input, schema), name, data_type),
         };
         let refuse =
             |message: String, hint: &str| Err(Refusal::new(Construct::Name(func.name().to_owned()), message, hint));
-        let shown = func.name().to_uppercase();
-        let kind = match func.name() {
-            "count" => AggregateFunc::Count,
-            "sum" => AggregateFunc::Sum,
-            "avg" => AggregateFunc::Avg,
-            "min" => AggregateFunc::Min,
-            "max" => AggregateFunc::Max,
-            "grouping" => return refuse("GROUPING in a view".to_owned(), "write one query per grouping"),
-            _ => {
-                return refuse(
-                    format!("the aggregate {shown} in a view"),
-                    "a view can have SUM, COUNT, COUNT(DISTINCT), AVG, MIN and MAX; use others when reading",
-                );
-            }
-        };
-        if !params.order_by.is_empty() || params.null_treatment.is_some() {
-            return refuse(
-                format!("{shown} with an order or a treatment of NULL"),
-                "leave it out: it makes no difference",
-            );
-        }
-        if params.distinct && matches!(kind, AggregateFunc::Sum | AggregateFunc::Avg) {
-            return refuse(
-                format!("{shown}(DISTINCT) in a view"),
-                "group twice: SELECT sum(x) FROM (SELECT DISTINCT k, x FROM t) GROUP BY k",
-            );
-        }
-        let [arg] = params.args.as_slice() else {
-            return refuse(format!("{shown} of several values"), "count one value, or rows of a SELECT DISTINCT");
-        };
-        let counts_rows = kind == AggregateFunc::Count && !params.distinct;
-        let arg = self.argument(counts_rows, arg, input, schema)?;
-        if let Some(arg) = &arg
-            && let Err(hint) = check_argument(kind, &arg.data_type)
+        let args = self.arguments(kind == AggregateFunc::Count && !distinct, &params.args, input, schema)?;
+        if let Some(arg) = args.first()
+            && let Err(hint) = check_argument(&kind, &arg.data_type)
         {
+            let shown = func.name().to_uppercase();
             return refuse(format!("{shown} of a value of type {}", sql_name(&arg.data_type)), hint);
         }
         let filter = params.filter.as_deref().map(|filter| self.bind(filter, &input.schema, schema)).transpose()?;
-        let distinct = params.distinct && kind == AggregateFunc::Count;
+        let distinct = distinct && matches!(kind, AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg);
         let aggregate =
-            Aggregate { func: kind, arg, distinct, filter, name: name.to_owned(), data_type: data_type.clone() };
+            Aggregate { func: kind, args, distinct, filter, name: name.to_owned(), data_type: data_type.clone() };
         match aggregate.check() {
             Ok(()) => Ok(aggregate),
             Err(reason) => refuse(format!("{reason} in a view"), "cast the value, or aggregate it when reading"),
         }
     }
 
-    /// The argument; `None` for a COUNT of a constant, which counts rows (a COUNT(DISTINCT) of one does not).
-    fn argument(
+    /// A function that is answered from all rows of its group.
+    fn recomputed(
+        &self,
+        func: &Arc<AggregateUDF>,
+        params: &AggregateFunctionParams,
+        (input, schema): (&Flow, &SchemaRef),
+        name: &str,
+        data_type: &DataType,
+    ) -> Result<Aggregate, Refusal> {
+        let bind = |expr: &Expr| self.bind(expr, &input.schema, schema);
+        let mut exprs = params.args.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        let args: Vec<Arc<dyn PhysicalExpr>> = exprs.iter().map(|arg| Arc::clone(&arg.expr)).collect();
+        let fields = args.iter().map(|arg| arg.return_field(schema)).collect::<Result<Vec<_>, _>>()?;
+        let mut order = Vec::with_capacity(params.order_by.len());
+        let mut order_types = Vec::with_capacity(params.order_by.len());
+        for Sort { expr, asc, nulls_first } in &params.order_by {
+            let key = bind(expr)?;
+            let options = SortOptions { descending: !asc, nulls_first: *nulls_first };
+            order.push(PhysicalSortExpr::new(Arc::clone(&key.expr), options));
+            order_types.push(key.data_type.clone());
+            exprs.push(key);
+        }
+        let (function, kept) = Recomputed::new(&AggregateCall {
+            function: Arc::clone(func),
+            args: &args,
+            fields: &fields,
+            order: &order,
+            order_types: &order_types,
+            distinct: params.distinct,
+            ignore_nulls: params.null_treatment == Some(NullTreatment::IgnoreNulls),
+            result: Arc::new(Field::new(name, data_type.clone(), func.is_nullable())),
+        })?;
+        Ok(Aggregate {
+            func: AggregateFunc::Recomputed(function),
+            args: kept.into_iter().map(|index| exprs[index].clone()).collect(),
+            distinct: false,
+            filter: params.filter.as_deref().map(bind).transpose()?,
+            name: name.to_owned(),
+            data_type: data_type.clone(),
+        })
+    }
+
+    /// The arguments; none for a COUNT of a constant, which counts rows (a COUNT(DISTINCT) of one does not).
+    fn arguments(
         &self,
         counts_rows: bool,
-        arg: &Expr,
+        args: &[Expr],
         input: &Flow,
         schema: &SchemaRef,
-    ) -> Result<Option<ScalarExpr>, Refusal> {
-        let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
-        if counts_rows && constant { Ok(None) } else { self.bind(arg, &input.schema, schema).map(Some) }
+    ) -> Result<Vec<ScalarExpr>, Refusal> {
+        if counts_rows && matches!(args, [Expr::Literal(value, _)] if !value.is_null()) {
+            return Ok(Vec::new());
+        }
+        args.iter().map(|arg| self.bind(arg, &input.schema, schema)).collect()
     }
 }
 
 /// What to do if `kind` is not defined on values of `data_type`.
-fn check_argument(kind: AggregateFunc, data_type: &DataType) -> Result<(), &'static str> {
+fn check_argument(kind: &AggregateFunc, data_type: &DataType) -> Result<(), &'static str> {
     let number = matches!(
         data_type,
         DataType::Int16
@@ -135,10 +159,13 @@ fn check_argument(kind: AggregateFunc, data_type: &DataType) -> Result<(), &'sta
             | DataType::Float64
             | DataType::Decimal128(..)
     );
-    let ordered =
-        number || matches!(data_type, DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..) | DataType::Boolean);
+    let ordered = number
+        || data_type.is_string()
+        || matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Boolean);
     match kind {
-        AggregateFunc::Count => Ok(()),
+        AggregateFunc::Count | AggregateFunc::Bits(_) | AggregateFunc::Moment(_) | AggregateFunc::Recomputed(_) => {
+            Ok(())
+        }
         AggregateFunc::Sum | AggregateFunc::Avg if number => Ok(()),
         AggregateFunc::Min | AggregateFunc::Max if ordered => Ok(()),
         AggregateFunc::Sum | AggregateFunc::Avg => {

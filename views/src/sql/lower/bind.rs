@@ -7,13 +7,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, Values};
-use datafusion::physical_expr::create_physical_expr;
-use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
+use datafusion::logical_expr::{Expr, Operator, Values};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, create_physical_expr};
 use headwater_dataflow::expr::ScalarExpr;
 
 use super::{Lowering, Refusal, contains};
 use crate::sql::locate::Construct;
+use crate::sql::session::one_row::ONLY_ROW;
 
 impl Lowering<'_> {
     /// Binds `expr` to the columns of a node: `names` is what the planner calls them, `schema` what they are.
@@ -33,11 +34,7 @@ impl Lowering<'_> {
 /// Refuses what has a meaning only with other rows at hand.
 fn check(expr: &Expr) -> Result<(), Refusal> {
     if contains(expr, |inner| matches!(inner, Expr::ScalarSubquery(_))) {
-        return Err(Refusal::new(
-            Construct::ScalarSubquery,
-            "a subquery as a value in a view",
-            "join with it: FROM t CROSS JOIN (SELECT max(x) AS x FROM u) AS m",
-        ));
+        return Err(subquery_value());
     }
     if contains(expr, |inner| matches!(inner, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))) {
         return Err(mark_join());
@@ -51,12 +48,21 @@ fn check(expr: &Expr) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// EXISTS and IN (SELECT) where they are not a condition of WHERE by themselves.
+/// Subqueries that the planner could not turn into joins.
+pub(super) fn subquery_value() -> Refusal {
+    Refusal::new(
+        Construct::ScalarSubquery,
+        "a subquery as a value in this place of a view",
+        "join with it: FROM t CROSS JOIN (SELECT max(x) AS x FROM u) AS m",
+    )
+}
+
+/// EXISTS and IN (SELECT) where they are neither conditions nor in the select list.
 pub(super) fn mark_join() -> Refusal {
     Refusal::new(
         Construct::MarkJoin,
-        "EXISTS or IN (SELECT …) under OR, CASE or in the select list of a view",
-        "use it as a condition of its own in WHERE, or join; for OR write two queries with UNION",
+        "EXISTS or IN (SELECT …) in this place of a view",
+        "use it as a condition in WHERE or in the select list, or join",
     )
 }
 
@@ -100,6 +106,52 @@ pub(super) fn filler() -> ScalarExpr {
         name: "row".to_owned(),
         data_type: DataType::Boolean,
         nullable: false,
+    }
+}
+
+/// NULL of a type.
+pub(super) fn null(name: &str, data_type: &DataType) -> ScalarExpr {
+    let value = ScalarValue::try_from(data_type).expect("every type of a column has a NULL");
+    ScalarExpr {
+        expr: Arc::new(Literal::new(value)),
+        name: name.to_owned(),
+        data_type: data_type.clone(),
+        nullable: true,
+    }
+}
+
+/// Whether a number of rows is one; an error for more.
+pub(super) fn is_one(rows: ScalarExpr) -> ScalarExpr {
+    let field = Field::new("only_row", DataType::Boolean, true);
+    let function = Arc::clone(&ONLY_ROW);
+    let call = ScalarFunctionExpr::new("only_row", function, vec![rows.expr], Arc::new(field), Arc::default());
+    ScalarExpr { expr: Arc::new(call), name: "only_row".to_owned(), data_type: DataType::Boolean, nullable: true }
+}
+
+/// The greatest value of a column, of those that `wanted` names, for which `filter` can be true, if it says so.
+pub(super) fn at_most(filter: &ScalarExpr, wanted: &impl Fn(usize) -> bool) -> Option<i64> {
+    let binary = filter.expr.downcast_ref::<BinaryExpr>()?;
+    let column = |mut expr: &Arc<dyn PhysicalExpr>| {
+        while let Some(cast) = expr.downcast_ref::<CastExpr>() {
+            expr = cast.expr();
+        }
+        expr.downcast_ref::<Column>().is_some_and(|column| wanted(column.index()))
+    };
+    let number = |expr: &Arc<dyn PhysicalExpr>| {
+        let value = expr.downcast_ref::<Literal>()?.value().cast_to(&DataType::Int64).ok()?;
+        if let ScalarValue::Int64(number) = value { number } else { None }
+    };
+    let (operator, bound) = if column(binary.left()) {
+        (*binary.op(), number(binary.right())?)
+    } else if column(binary.right()) {
+        (binary.op().swap()?, number(binary.left())?)
+    } else {
+        return None;
+    };
+    match operator {
+        Operator::LtEq | Operator::Eq => Some(bound),
+        Operator::Lt => Some(bound.saturating_sub(1)),
+        _ => None,
     }
 }
 

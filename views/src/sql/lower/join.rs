@@ -1,17 +1,19 @@
-//! Joins: inner ones as they are, semi joins turned to the left and their extra conditions turned into a join before.
+//! Joins: where there is no more than equal keys they are one operator each; further conditions of outer and existence
+//! joins become an inner join that finds the pairs.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, JoinType, NullEquality};
-use datafusion::logical_expr::{Expr, Join};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{DFSchema, DFSchemaRef, JoinType, NullEquality};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::ScalarExpr;
-use headwater_dataflow::plan::{JoinKind, NodeId};
+use headwater_dataflow::plan::{Aggregate, AggregateFunc, JoinKind, NodeId};
 
 use super::nodes::{replace_columns, visit_columns};
 use super::{Flow, Lowering, Refusal, bind, is_filler};
-use crate::sql::locate::Construct;
 
 /// A join's condition, bound.
 struct Condition {
@@ -23,34 +25,35 @@ struct Condition {
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Flow, Refusal> {
-        match join.join_type {
-            JoinType::Inner => {
-                let (left, right) = (self.plan(&join.left)?, self.plan(&join.right)?);
-                let condition = self.condition(join, &left, &right, false)?;
-                self.inner_join(&left, &right, condition)
-            }
-            JoinType::LeftSemi => {
-                let (left, right) = (self.plan(&join.left)?, self.plan(&join.right)?);
-                let condition = self.condition(join, &left, &right, false)?;
-                Ok(self.semi_join(left, &right, condition))
-            }
-            JoinType::RightSemi => {
-                let (left, right) = (self.plan(&join.right)?, self.plan(&join.left)?);
-                let condition = self.condition(join, &left, &right, true)?;
-                Ok(self.semi_join(left, &right, condition))
-            }
-            JoinType::Left | JoinType::Right | JoinType::Full => Err(Refusal::new(
-                Construct::OuterJoin,
-                "outer joins in a view",
-                "use JOIN for rows that have a partner, or join when reading",
-            )),
-            JoinType::LeftAnti | JoinType::RightAnti => Err(Refusal::new(
-                Construct::AntiJoin,
-                "NOT IN (SELECT …), NOT EXISTS and EXCEPT in a view",
-                "ask when reading, or keep a count per key and compare it with 0",
-            )),
-            JoinType::LeftMark | JoinType::RightMark => Err(bind::mark_join()),
+        if join.null_aware {
+            return Err(bind::subquery_value());
         }
+        let (left, mut right) = (self.plan(&join.left)?, self.plan(&join.right)?);
+        if is_value(join) {
+            right = self.at_most_one_row(&right);
+        }
+        let kind = match join.join_type {
+            JoinType::Inner => {
+                let condition = self.condition(join, &left, &right, false)?;
+                return self.inner_join(&left, &right, condition);
+            }
+            JoinType::Left => JoinKind::Left,
+            JoinType::Right => JoinKind::Right,
+            JoinType::Full => JoinKind::Full,
+            JoinType::LeftSemi | JoinType::RightSemi => JoinKind::LeftSemi,
+            JoinType::LeftAnti | JoinType::RightAnti => JoinKind::LeftAnti,
+            JoinType::LeftMark | JoinType::RightMark => JoinKind::LeftMark,
+        };
+        if kind.pairs() {
+            let condition = self.condition(join, &left, &right, false)?;
+            return self.outer_join(&left, &right, kind, condition);
+        }
+        let swapped = matches!(join.join_type, JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark);
+        let (left, right) = if swapped { (right, left) } else { (left, right) };
+        let condition = self.condition(join, &left, &right, swapped)?;
+        let node = self.existence_join(left.node, right.node, kind, condition);
+        let schema = if kind == JoinKind::LeftMark { with_mark(&left.schema, &join.schema)? } else { left.schema };
+        Ok(Flow { node, schema })
     }
 
     /// Binds keys and filter of `join`; `swapped` if `left` is the join's right input.
@@ -107,47 +110,80 @@ impl Lowering<'_> {
         Ok(Flow { node: self.nodes.mfp(node, Vec::new(), project), schema: Arc::new(schema) })
     }
 
-    fn semi_join(&mut self, left: Flow, right: &Flow, condition: Condition) -> Flow {
+    /// Pairs and what has no partner. With a condition beyond equal keys the pairs that pass it are joined first; who is in
+    /// none of them is found by an anti join.
+    fn outer_join(&mut self, left: &Flow, right: &Flow, kind: JoinKind, condition: Condition) -> Result<Flow, Refusal> {
+        let names = left.schema.join(&right.schema)?;
+        let sides = (left.node, right.node);
         let Condition { left_keys, right_keys, null_equals_null, filter } = condition;
-        let node = match filter {
-            None if !left_keys.is_empty() => self.nodes.join(
-                (left.node, right.node),
-                JoinKind::LeftSemi,
-                (left_keys, right_keys),
-                null_equals_null,
-                None,
-            ),
-            filter => {
-                let condition = Condition { left_keys, right_keys, null_equals_null, filter };
-                self.semi_join_by_witness(left.node, right.node, condition)
-            }
+        let Some(filter) = filter else {
+            let node = self.nodes.join(sides, kind, (left_keys, right_keys), null_equals_null, None);
+            return self.without_fillers(node, names);
         };
-        Flow { node, schema: left.schema }
+        let (left_width, right_width) = (self.width(left.node), self.width(right.node));
+        let of_left = used(left_keys.iter(), &filter, 0..left_width);
+        let of_right = used(right_keys.iter(), &filter, left_width..left_width + right_width);
+        let keys = (left_keys, right_keys);
+        let pairs = self.nodes.join(sides, JoinKind::Inner, keys, null_equals_null, Some(filter));
+        let mut parts = vec![pairs];
+        if kind.keeps_left() {
+            let alone = self.without_partner(left.node, pairs, &of_left, 0);
+            parts.push(self.beside_nulls(alone, &[], &self.nodes.schema(right.node)));
+        }
+        if kind.keeps_right() {
+            let alone = self.without_partner(right.node, pairs, &of_right, left_width);
+            let nulls = self.nodes.schema(left.node);
+            parts.push(self.beside_nulls(alone, nulls.fields(), &Schema::empty()));
+        }
+        let schema = self.nodes.schema(pairs);
+        let node = self.nodes.union(parts, &schema);
+        self.without_fillers(node, names)
     }
 
-    /// A semi join with a condition beyond equal keys: the different left rows, as far as the condition looks at them,
-    /// are joined with the right; those that find a partner are the keys of a plain semi join.
-    fn semi_join_by_witness(&mut self, left: NodeId, right: NodeId, condition: Condition) -> NodeId {
+    fn width(&self, node: NodeId) -> usize {
+        self.nodes.schema(node).fields().len()
+    }
+
+    /// Rows of `side` that stand in none of `pairs`, where their columns begin at `offset`. Whether a row has a partner
+    /// depends on its columns `kept` alone.
+    fn without_partner(&mut self, side: NodeId, pairs: NodeId, kept: &[usize], offset: usize) -> NodeId {
+        let (schema, pair_schema) = (self.nodes.schema(side), self.nodes.schema(pairs));
+        let keys = or_filler(kept.iter().map(|index| bind::column(&schema, *index)).collect());
+        let answered = or_filler(kept.iter().map(|index| bind::column(&pair_schema, offset + index)).collect());
+        let witnesses = self.nodes.mfp(pairs, Vec::new(), answered);
+        let witnesses = self.nodes.distinct(witnesses);
+        let witness_keys = self.nodes.columns(witnesses);
+        self.nodes.join((side, witnesses), JoinKind::LeftAnti, (keys, witness_keys), true, None)
+    }
+
+    /// The columns of `node` between NULLs.
+    fn beside_nulls(&mut self, node: NodeId, before: &[Arc<Field>], after: &Schema) -> NodeId {
+        let nulls = |fields: &[Arc<Field>]| -> Vec<ScalarExpr> {
+            fields.iter().map(|field| bind::null(field.name(), field.data_type())).collect()
+        };
+        let project = [nulls(before), self.nodes.columns(node), nulls(after.fields())].concat();
+        self.nodes.mfp(node, Vec::new(), project)
+    }
+
+    /// Left rows by whether they have a partner.
+    fn existence_join(&mut self, left: NodeId, right: NodeId, kind: JoinKind, condition: Condition) -> NodeId {
+        if condition.filter.is_some() {
+            return self.existence_by_witness(left, right, kind, condition);
+        }
+        let Condition { left_keys, right_keys, null_equals_null, .. } = condition;
+        let keys = (or_filler(left_keys), or_filler(right_keys));
+        self.nodes.join((left, right), kind, keys, null_equals_null, None)
+    }
+
+    /// An existence join with a condition beyond equal keys: the different left rows, as far as the condition looks at
+    /// them, are joined with the right; those that find a partner are the right side of a plain existence join.
+    fn existence_by_witness(&mut self, left: NodeId, right: NodeId, kind: JoinKind, condition: Condition) -> NodeId {
+        let Condition { left_keys, right_keys, null_equals_null, filter } = condition;
         let left_schema = self.nodes.schema(left);
         let width = left_schema.fields().len();
-        let mut used = vec![false; width];
-        for expr in &condition.left_keys {
-            visit_columns(&expr.expr, &mut |index| used[index] = true);
-        }
-        if let Some(filter) = &condition.filter {
-            visit_columns(&filter.expr, &mut |index| {
-                if index < width {
-                    used[index] = true;
-                }
-            });
-        }
-        let kept: Vec<usize> = (0..width).filter(|index| used[*index]).collect();
+        let kept = used(left_keys.iter(), filter.as_slice().first().unwrap_or(&bind::filler()), 0..width);
         // Without any column of the left in the condition every left row asks the same: a constant stands for it.
-        let project: Vec<ScalarExpr> = if kept.is_empty() {
-            vec![bind::filler()]
-        } else {
-            kept.iter().map(|index| bind::column(&left_schema, *index)).collect()
-        };
+        let project = or_filler(kept.iter().map(|index| bind::column(&left_schema, *index)).collect());
         let keys_of_left = project.clone();
         let place = |index: usize| {
             if index < width {
@@ -165,14 +201,77 @@ impl Lowering<'_> {
         let pairs = self.nodes.join(
             (asking, right),
             JoinKind::Inner,
-            (condition.left_keys.into_iter().map(moved).collect(), condition.right_keys),
-            condition.null_equals_null,
-            condition.filter.map(moved),
+            (left_keys.into_iter().map(moved).collect(), right_keys),
+            null_equals_null,
+            filter.map(moved),
         );
         let answered: Vec<ScalarExpr> = self.nodes.columns(pairs).into_iter().take(project.len()).collect();
         let witnesses = self.nodes.mfp(pairs, Vec::new(), answered);
         let witnesses = self.nodes.distinct(witnesses);
         let witness_keys = self.nodes.columns(witnesses);
-        self.nodes.join((left, witnesses), JoinKind::LeftSemi, (keys_of_left, witness_keys), true, None)
+        self.nodes.join((left, witnesses), kind, (keys_of_left, witness_keys), true, None)
     }
+
+    /// What a subquery that is used as a value may give: its row if it is the only one, an error if there are several.
+    fn at_most_one_row(&mut self, flow: &Flow) -> Flow {
+        let count = Aggregate {
+            func: AggregateFunc::Count,
+            args: Vec::new(),
+            distinct: false,
+            filter: None,
+            name: "rows".to_owned(),
+            data_type: DataType::Int64,
+        };
+        // Of one row every column is its own least value.
+        let least = self.nodes.columns(flow.node).into_iter().map(|column| Aggregate {
+            func: AggregateFunc::Min,
+            name: column.name.clone(),
+            data_type: column.data_type.clone(),
+            args: vec![column],
+            distinct: false,
+            filter: None,
+        });
+        let aggregates: Vec<Aggregate> = std::iter::once(count).chain(least).collect();
+        let node = self.nodes.reduce(flow.node, Vec::new(), aggregates);
+        let mut columns = self.nodes.columns(node);
+        let alone = bind::is_one(columns.remove(0));
+        let node = self.nodes.mfp(node, vec![alone], columns);
+        Flow { node, schema: Arc::clone(&flow.schema) }
+    }
+}
+
+/// Whether `join` brings a subquery that is used as a value and may have several rows.
+fn is_value(join: &Join) -> bool {
+    let LogicalPlan::SubqueryAlias(alias) = join.right.as_ref() else { return false };
+    join.join_type == JoinType::Left
+        && join.on.is_empty()
+        && alias.alias.table().starts_with("__scalar_sq")
+        && alias.input.max_rows().is_none_or(|rows| rows > 1)
+}
+
+/// The columns of `left`, and the mark, which is the last column of `join`.
+fn with_mark(left: &DFSchema, join: &DFSchema) -> Result<DFSchemaRef, Refusal> {
+    let last = join.fields().len().saturating_sub(1);
+    let fields = left.iter().chain(join.iter().skip(last));
+    let fields = fields.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+    Ok(Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?))
+}
+
+/// The columns of one side that keys and condition look at; in the condition that side's columns are `range`.
+fn used<'a>(keys: impl Iterator<Item = &'a ScalarExpr>, filter: &ScalarExpr, range: Range<usize>) -> Vec<usize> {
+    let mut used = vec![false; range.len()];
+    for key in keys {
+        visit_columns(&key.expr, &mut |index| used[index] = true);
+    }
+    visit_columns(&filter.expr, &mut |index| {
+        if range.contains(&index) {
+            used[index - range.start] = true;
+        }
+    });
+    (0..used.len()).filter(|index| used[*index]).collect()
+}
+
+/// `exprs`, or a constant if there are none.
+fn or_filler(exprs: Vec<ScalarExpr>) -> Vec<ScalarExpr> {
+    if exprs.is_empty() { vec![bind::filler()] } else { exprs }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use headwater_dataflow::expr::ScalarExpr;
-use headwater_dataflow::plan::{Aggregate, JoinKind, NodeId, Op, Plan};
+use headwater_dataflow::plan::{Aggregate, JoinKind, NodeId, Op, OrderBy, Plan, RowLimit, WindowCall, WindowFunction};
 use headwater_dataflow::repr::{CollectionId, Delta};
 
 use super::bind;
@@ -71,6 +71,7 @@ impl Nodes {
             filters = earlier.into_iter().chain(inlined).collect();
             input = below;
         }
+        let input = self.limited(input, &filters);
         let input = self.narrow(input, &mut [&mut filters, &mut project]);
         if filters.is_empty() && is_identity(&project, self.plan.node(input).schema.fields().len()) {
             return input;
@@ -141,14 +142,23 @@ impl Nodes {
         filter: Option<ScalarExpr>,
     ) -> NodeId {
         let (left_schema, right_schema) = (self.schema(left), self.schema(right));
-        let (schema, append_only) = match kind {
-            JoinKind::Inner => {
-                let fields: Vec<Arc<Field>> =
-                    left_schema.fields().iter().chain(right_schema.fields().iter()).cloned().collect();
-                (Arc::new(Schema::new(fields)), self.append_only(left) && self.append_only(right))
-            }
-            JoinKind::LeftSemi => (left_schema, self.append_only(left) && self.append_only(right)),
+        let fields_of = |schema: &SchemaRef, nullable: bool| -> Vec<Arc<Field>> {
+            let field = |field: &Arc<Field>| {
+                let nullable = nullable || field.is_nullable();
+                Arc::new(field.as_ref().clone().with_nullable(nullable))
+            };
+            schema.fields().iter().map(field).collect()
         };
+        let mut fields = fields_of(&left_schema, kind.keeps_right());
+        if kind.pairs() {
+            fields.extend(fields_of(&right_schema, kind.keeps_left()));
+        } else if kind == JoinKind::LeftMark {
+            fields.push(Arc::new(Field::new("mark", DataType::Boolean, false)));
+        }
+        // What is kept or marked for want of a partner changes when one comes.
+        let grows = matches!(kind, JoinKind::Inner | JoinKind::LeftSemi);
+        let append_only = grows && self.append_only(left) && self.append_only(right);
+        let schema = Arc::new(Schema::new(fields));
         let op = Op::Join { left, right, kind, left_keys, right_keys, null_equals_null, filter };
         self.push(op, schema, append_only)
     }
@@ -157,30 +167,66 @@ impl Nodes {
     pub(super) fn reduce(&mut self, input: NodeId, keys: Vec<ScalarExpr>, aggregates: Vec<Aggregate>) -> NodeId {
         let (mut input, mut keys, mut aggregates) = (input, keys, aggregates);
         while let Op::Mfp { input: below, filters, project } = &self.plan.node(input).op {
-            let uses = keys.iter().chain(aggregates.iter().flat_map(|a| a.arg.iter().chain(&a.filter)));
+            let uses = keys.iter().chain(aggregates.iter().flat_map(|a| a.args.iter().chain(&a.filter)));
             if !filters.is_empty() || !can_inline(project, uses) {
                 break;
             }
             keys = keys.iter().map(|key| inline(key, project)).collect();
             for aggregate in &mut aggregates {
-                aggregate.arg = aggregate.arg.as_ref().map(|arg| inline(arg, project));
+                aggregate.args.iter_mut().for_each(|arg| *arg = inline(arg, project));
                 aggregate.filter = aggregate.filter.as_ref().map(|filter| inline(filter, project));
             }
             input = *below;
         }
         let mut args: Vec<ScalarExpr> = Vec::new();
         for aggregate in &aggregates {
-            args.extend(aggregate.arg.iter().chain(&aggregate.filter).cloned());
+            args.extend(aggregate.args.iter().chain(&aggregate.filter).cloned());
         }
         let input = self.narrow(input, &mut [&mut keys, &mut args]);
         let mut args = args.into_iter();
-        for aggregate in &mut aggregates {
-            aggregate.arg = aggregate.arg.as_ref().and_then(|_| args.next());
-            aggregate.filter = aggregate.filter.as_ref().and_then(|_| args.next());
+        for part in aggregates.iter_mut().flat_map(|aggregate| aggregate.args.iter_mut().chain(&mut aggregate.filter)) {
+            *part = args.next().expect("one each");
         }
         let fields: Vec<Arc<Field>> = keys.iter().map(bind::field).chain(aggregates.iter().map(output_field)).collect();
         let append_only = self.append_only(input);
         self.push(Op::Reduce { input, keys, aggregates, append_only }, Arc::new(Schema::new(fields)), false)
+    }
+
+    /// Rows in order: all, or those that `limit` lets out, with one more column a function.
+    pub(super) fn window(
+        &mut self,
+        input: NodeId,
+        partition: Vec<ScalarExpr>,
+        order: Vec<OrderBy>,
+        functions: Vec<WindowFunction>,
+        limit: Option<RowLimit>,
+    ) -> NodeId {
+        let added = functions.iter().map(|function| {
+            let ranks = matches!(
+                function.call,
+                WindowCall::RowNumber | WindowCall::Rank | WindowCall::DenseRank | WindowCall::Ntile(_)
+            );
+            Arc::new(Field::new(&function.name, function.data_type.clone(), !ranks))
+        });
+        let fields: Vec<Arc<Field>> = self.schema(input).fields().iter().cloned().chain(added).collect();
+        let op = Op::Window { input, partition, order, functions, limit };
+        self.push(op, Arc::new(Schema::new(fields)), false)
+    }
+
+    /// If `filters` keep only rows up to some number of a window's order, the window lets out no others.
+    fn limited(&mut self, input: NodeId, filters: &[ScalarExpr]) -> NodeId {
+        let Op::Window { input: below, partition, order, functions, limit: None } = &self.plan.node(input).op else {
+            return input;
+        };
+        let first = self.plan.node(*below).schema.fields().len();
+        let number = |column: usize| {
+            let function = column.checked_sub(first).and_then(|function| functions.get(function));
+            function.is_some_and(|function| matches!(function.call, WindowCall::RowNumber))
+        };
+        let Some(last) = filters.iter().filter_map(|filter| bind::at_most(filter, &number)).min() else { return input };
+        let limit = Some(RowLimit { offset: 0, fetch: Some(last.max(0)) });
+        let (below, partition, order, functions) = (*below, partition.clone(), order.clone(), functions.clone());
+        self.window(below, partition, order, functions, limit)
     }
 
     /// The plan of `output` alone, which comes last.
@@ -265,8 +311,7 @@ fn narrowest(schema: &Schema, candidates: std::ops::Range<usize>) -> usize {
 }
 
 fn output_field(aggregate: &Aggregate) -> Arc<Field> {
-    let nullable = aggregate.func != headwater_dataflow::plan::AggregateFunc::Count;
-    Arc::new(Field::new(&aggregate.name, aggregate.data_type.clone(), nullable))
+    Arc::new(Field::new(&aggregate.name, aggregate.data_type.clone(), aggregate.nullable()))
 }
 
 /// Whether every one of `columns` that has to be computed is used at most once, so that inlining repeats no work.
@@ -384,6 +429,6 @@ fn same_aggregate((a, b): (&Aggregate, &Aggregate)) -> bool {
         && a.distinct == b.distinct
         && a.name == b.name
         && a.data_type == b.data_type
-        && same_exprs(a.arg.as_slice(), b.arg.as_slice())
+        && same_exprs(&a.args, &b.args)
         && same_exprs(a.filter.as_slice(), b.filter.as_slice())
 }

@@ -222,23 +222,14 @@ fn semi_joins() {
     "#);
     insta::assert_snapshot!(explained("SELECT invoice FROM lines l WHERE EXISTS (SELECT 1 FROM products p WHERE p.cost > 3)"), @r#"
     Semi join (private table per side)
-        keys: true IS NOT DISTINCT FROM row
+        keys: true = true
       Get lines (shared import, append-only)
           columns: invoice
-      Distinct (private table)
-        Project
-            project: row
-          Cross join (private table per side)
-            Distinct (private table)
-              Project
-                  project: true AS row
-                Get lines (shared import, append-only)
-                    columns: invoice
-            Filter and project
-                filter: cost > 3.00
-                project: true AS row
-              Get products (shared import, append-only)
-                  columns: cost
+      Filter and project
+          filter: cost > 3.00
+          project: true AS row
+        Get products (shared import, append-only)
+            columns: cost
     "#);
     insta::assert_snapshot!(explained("SELECT customer FROM totals INTERSECT SELECT customer FROM lines"), @r#"
     Semi join (private table per side)
@@ -274,4 +265,72 @@ fn equal_parts_are_built_once() {
       Get lines (shared import, append-only)
           columns: invoice
     "#);
+}
+
+#[test]
+fn outer_and_anti_joins() {
+    insta::assert_snapshot!(explained("SELECT invoice, cost FROM lines l LEFT JOIN products p ON p.product = l.product AND p.cost < l.price"), @r#"
+    Project
+        project: invoice, cost
+      Union
+        #2 Join (private table per side)
+            keys: product = product
+            filter: cost < price
+          Get lines (shared import, append-only)
+              columns: invoice, product, price
+          Get products (shared import, append-only)
+              columns: product, cost
+        Project
+            project: invoice, product, price, NULL AS product, NULL AS cost
+          Anti join (private table per side)
+              keys: product IS NOT DISTINCT FROM product, price IS NOT DISTINCT FROM price
+            Get lines (shared import, append-only)
+                columns: invoice, product, price
+            Distinct (private table)
+              Project
+                  project: product, price
+                → #2 (shown above)
+    "#);
+    insta::assert_snapshot!(explained("SELECT invoice FROM lines WHERE product NOT IN (SELECT name FROM products)"), @r#"
+    Anti join (private table per side)
+        keys: true = true
+      Project
+          project: invoice
+        Anti join (private table per side)
+            keys: product = name
+          Get lines (shared import, append-only)
+              columns: invoice, product
+          Get products (shared import, append-only)
+              columns: name
+      Filter and project
+          filter: name IS NULL
+          project: true AS row
+        Get products (shared import, append-only)
+            columns: name
+    "#);
+    insta::assert_snapshot!(explained("SELECT invoice, (SELECT name FROM products) AS p FROM lines"), @r#"
+    Project
+        project: invoice, name AS p
+      Left join (private table per side)
+        Get lines (shared import, append-only)
+            columns: invoice
+        Filter and project
+            filter: only_row(rows)
+            project: name
+          Reduce (private table)
+              one group
+              count(*) AS rows (slot)
+              min(name) AS name (slot, append-only)
+            Get products (shared import, append-only)
+                columns: name
+    "#);
+}
+
+#[test]
+fn windows_and_top_rows() {
+    insta::assert_snapshot!(explained("SELECT invoice, ntile(5) OVER (ORDER BY price, invoice) AS tile, lag(price) OVER (PARTITION BY product ORDER BY at DESC) AS before FROM lines"), @"");
+    insta::assert_snapshot!(explained("SELECT invoice FROM (SELECT invoice, row_number() OVER (PARTITION BY product ORDER BY price DESC) AS n FROM lines) AS t WHERE n <= 3"), @"");
+    insta::assert_snapshot!(explained("SELECT invoice, sum(price) OVER (PARTITION BY product ORDER BY at RANGE INTERVAL '10 minutes' PRECEDING) AS spent FROM lines"), @"");
+    insta::assert_snapshot!(explained("SELECT DISTINCT ON (product) product, price FROM lines ORDER BY product, price DESC"), @"");
+    insta::assert_snapshot!(explained("SELECT invoice FROM lines ORDER BY price LIMIT 3 OFFSET 1"), @"");
 }

@@ -301,9 +301,9 @@ fn failures_have_words_and_a_place() {
         ),
         ("SELECT x::UUID FROM (SELECT 'a' AS x) t", "1:1", "the type UUID", "use TEXT"),
         (
-            "SELECT product IN (SELECT product FROM products) AS x FROM lines",
-            "1:16",
-            "EXISTS or IN (SELECT …) in the select list",
+            "SELECT count(product IN (SELECT product FROM products)) AS x FROM lines",
+            "1:22",
+            "EXISTS or IN (SELECT …) in this place",
             "WHERE",
         ),
         ("SELECT encode('a', 'base64'), 'a'::BYTEA", "1:1", "the type BYTEA", "encode"),

@@ -141,7 +141,10 @@ fn as_interval(expr: Expr, data_type: &DataType) -> Expr {
 }
 
 /// Applies `change` to every expression of every node, from the leaves up; columns keep their names.
-fn rewrite(plan: LogicalPlan, change: &dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>) -> Result<LogicalPlan> {
+pub(super) fn rewrite(
+    plan: LogicalPlan,
+    change: &dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|plan| {
         let changed = rewrite_node(plan, change)?;
         if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }

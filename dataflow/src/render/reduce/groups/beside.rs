@@ -1,13 +1,20 @@
 //! State that does not fit slots: counted sets, multisets, exact float sums. What shows in answers is copied into the
 //! slots when a time ends.
 
+mod collected;
+mod distinct_sums;
+
 use std::collections::BTreeMap;
 
 use super::super::answer::Pick;
 use super::super::layout::{Kind, Slots};
 use super::super::values::ValueKind;
+use crate::exact::{Moment, Moments};
+use crate::plan::BitFunc;
 use crate::repr::{Row, hash_bytes};
 use crate::state::{Chunked, CountedSet, Extremes, FloatSum, KeyTable};
+use collected::Collected;
+use distinct_sums::DistinctSums;
 
 /// Longest text that is its own code.
 const INLINE_BYTES: usize = 15;
@@ -59,6 +66,14 @@ pub(super) enum Beside {
     Bytes { slot: usize, least: bool, values: ByteExtremes },
     /// SUM or AVG over floats.
     Floats { slot: usize, sums: Chunked<Option<Box<FloatSum>>> },
+    /// SUM or AVG over the different values of a group.
+    DistinctSums(DistinctSums),
+    /// BIT_AND, BIT_OR, BIT_XOR.
+    Bits { slot: usize, func: BitFunc, counts: Chunked<Option<Box<[i64; 64]>>> },
+    /// Variance and the like.
+    Moments { slot: usize, moment: Moment, sums: Chunked<Option<Box<Moments>>> },
+    /// A function that is computed anew from all rows.
+    Rows { slot: usize, rows: Collected },
 }
 
 impl Beside {
@@ -66,6 +81,9 @@ impl Beside {
     pub(super) fn for_aggregate(aggregate: &Slots) -> Option<Beside> {
         let slot = aggregate.slot;
         match &aggregate.kind {
+            _ if aggregate.distinct => Some(Beside::DistinctSums(DistinctSums::new(aggregate))),
+            Kind::Bits(func) => Some(Beside::Bits { slot, func: *func, counts: Chunked::default() }),
+            Kind::Moment(moment) => Some(Beside::Moments { slot, moment: *moment, sums: Chunked::default() }),
             Kind::CountDistinct(ValueKind::Narrow) => Some(Beside::NarrowSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(value) if value.is_code() => Some(Beside::WideSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(_) => Some(Beside::ByteSet { slot, set: Box::default() }),
@@ -74,6 +92,7 @@ impl Beside {
             }
             Kind::Best { least, .. } => Some(Beside::Bytes { slot, least: *least, values: ByteExtremes::default() }),
             Kind::SumFloat | Kind::AvgFloat => Some(Beside::Floats { slot, sums: Chunked::default() }),
+            Kind::Recomputed(function) => Some(Beside::Rows { slot, rows: Collected::new(function.clone()) }),
             Kind::Rows | Kind::Count | Kind::SumExact | Kind::AvgDecimal { .. } | Kind::BestOfGrowing { .. } => None,
         }
     }
@@ -88,21 +107,29 @@ impl Beside {
                 values.best.grow_to(groups, || None);
             }
             Beside::Floats { sums, .. } => sums.grow_to(groups, || None),
+            Beside::DistinctSums(sums) => sums.grow_to(groups),
+            Beside::Bits { counts, .. } => counts.grow_to(groups, || None),
+            Beside::Moments { sums, .. } => sums.grow_to(groups, || None),
+            Beside::Rows { rows, .. } => rows.grow_to(groups),
         }
     }
 
     /// Notes what the slots cannot hold of a group's answer before the open time. Called once per touched group, in the
     /// order of touches.
     pub(super) fn note_old(&mut self, group: u32) {
-        if let Beside::Bytes { values, .. } = self {
-            values.old.push(values.best[group].clone());
+        match self {
+            Beside::Bytes { values, .. } => values.old.push(values.best[group].clone()),
+            Beside::Rows { rows, .. } => rows.note_old(group),
+            _ => {}
         }
     }
 
     /// Forgets the answers of the time that has ended.
     pub(super) fn forget_old(&mut self) {
-        if let Beside::Bytes { values, .. } = self {
-            values.old.clear();
+        match self {
+            Beside::Bytes { values, .. } => values.old.clear(),
+            Beside::Rows { rows, .. } => rows.forget_old(),
+            _ => {}
         }
     }
 
@@ -117,10 +144,21 @@ impl Beside {
     /// Adds `diff` copies of a value that has a code of 64 bits.
     #[inline]
     pub(super) fn add_narrow(&mut self, group: u32, code: u64, diff: i64, slots: &mut [i128]) {
-        let Beside::NarrowSet { slot, set } = self else { unreachable!("narrow codes go to sets of them") };
         // Copies that came and went within a chunk: a value that was never there must not become known.
-        if diff != 0 {
-            count_change(&mut slots[*slot], set.add(group, code, diff));
+        if diff == 0 {
+            return;
+        }
+        match self {
+            Beside::NarrowSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code, diff)),
+            Beside::Bits { counts, .. } => {
+                let counts = counts[group].get_or_insert_with(|| Box::new([0; 64]));
+                let mut rest = code;
+                while rest != 0 {
+                    counts[rest.trailing_zeros() as usize] += diff;
+                    rest &= rest - 1;
+                }
+            }
+            _ => unreachable!("narrow codes go to sets of them and to bits"),
         }
     }
 
@@ -133,9 +171,8 @@ impl Beside {
         match self {
             Beside::WideSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code as u128, diff)),
             Beside::Codes { least, values, .. } => values[group].add(if *least { !code } else { code }, diff),
-            Beside::NarrowSet { .. } | Beside::ByteSet { .. } | Beside::Bytes { .. } | Beside::Floats { .. } => {
-                unreachable!("values with codes go to state over codes")
-            }
+            Beside::DistinctSums(sums) => sums.add(group, code, diff, slots),
+            _ => unreachable!("values with codes go to state over codes"),
         }
     }
 
@@ -169,9 +206,8 @@ impl Beside {
                     counts.remove(&Row::new(bytes));
                 }
             }
-            Beside::NarrowSet { .. } | Beside::WideSet { .. } | Beside::Codes { .. } | Beside::Floats { .. } => {
-                unreachable!("values without codes go to state over bytes")
-            }
+            Beside::Rows { rows, .. } => rows.add(group, bytes, diff),
+            _ => unreachable!("values without codes go to state over bytes"),
         }
     }
 
@@ -179,7 +215,16 @@ impl Beside {
     pub(super) fn add_float(&mut self, group: u32, value: f64, diff: i64) {
         match self {
             Beside::Floats { sums, .. } => sums[group].get_or_insert_default().add(value, diff),
+            Beside::Moments { sums, .. } => sums[group].get_or_insert_default().add(value, diff),
             _ => unreachable!("floats to be summed go to exact sums"),
+        }
+    }
+
+    /// Adds `diff` copies of a pair of floats.
+    pub(super) fn add_pair(&mut self, group: u32, (first, second): (f64, f64), diff: i64) {
+        match self {
+            Beside::Moments { sums, .. } => sums[group].get_or_insert_default().add_pair(first, second, diff),
+            _ => unreachable!("pairs of floats go to exact sums of them"),
         }
     }
 
@@ -203,6 +248,16 @@ impl Beside {
                     slots[*slot] = 0;
                 }
             }
+            Beside::DistinctSums(sums) => sums.refresh(group, slots),
+            Beside::Bits { slot, func, counts } => {
+                let values = slots[*slot + 1];
+                slots[*slot] = counts[group].as_ref().map_or(0, |counts| bits(*func, counts, values));
+            }
+            Beside::Moments { slot, moment, sums } => {
+                let answer = sums[group].as_ref().and_then(|sums| sums.answer(*moment));
+                slots[*slot] = answer.map_or(0, |value| 1 << 64 | i128::from(value.to_bits()));
+            }
+            Beside::Rows { slot, rows } => rows.refresh(group, &mut slots[*slot]),
             Beside::Floats { slot, sums } => match &sums[group] {
                 Some(sum) if !sum.is_zero() => slots[*slot] = i128::from(sum.value().to_bits()),
                 _ => {
@@ -215,9 +270,14 @@ impl Beside {
 
     /// The bytes of an answer that stands beside the slots.
     pub(super) fn bytes(&self, pick: &Pick) -> Option<&[u8]> {
-        let Beside::Bytes { values, .. } = self else { return None };
-        let best = if pick.old { &values.old[pick.touched] } else { &values.best[pick.group] };
-        best.as_ref().map(Row::bytes)
+        match self {
+            Beside::Bytes { values, .. } => {
+                let best = if pick.old { &values.old[pick.touched] } else { &values.best[pick.group] };
+                best.as_ref().map(Row::bytes)
+            }
+            Beside::Rows { rows, .. } => rows.answer(pick),
+            _ => None,
+        }
     }
 
     /// Empties what is addressed by a group that has gone.
@@ -230,6 +290,10 @@ impl Beside {
                 values.best[group] = None;
             }
             Beside::Floats { sums, .. } => sums[group] = None,
+            Beside::DistinctSums(sums) => sums.reset(group),
+            Beside::Bits { counts, .. } => counts[group] = None,
+            Beside::Moments { sums, .. } => sums[group] = None,
+            Beside::Rows { rows, .. } => rows.reset(group),
         }
     }
 }
@@ -239,4 +303,15 @@ impl Beside {
 fn count_change(count: &mut i128, (old, new): (i64, i64)) {
     // Counts below zero stand for an incomplete time; only entries above zero are values.
     *count += i128::from(new > 0) - i128::from(old > 0);
+}
+
+/// The combined bits of `values` integers, as a number, from how many of them have each bit.
+fn bits(func: BitFunc, counts: &[i64; 64], values: i128) -> i128 {
+    let set = |count: i64| match func {
+        BitFunc::And => i128::from(count) == values,
+        BitFunc::Or => count > 0,
+        BitFunc::Xor => count & 1 == 1,
+    };
+    let bits = (0..64).filter(|bit| set(counts[*bit])).fold(0_u64, |bits, bit| bits | 1 << bit);
+    i128::from(bits.cast_signed())
 }

@@ -1,0 +1,165 @@
+//! CPU of order-based views: tiles over many customers, and a sliding frame by card with a hot card and late rows.
+//!
+//! `cargo bench --workspace --bench windows -- [ROWS]` (5,000,000 rows of the frame by default). CPU per input row and per
+//! changed row; what the group-by below the tiles costs is measured by itself and taken off.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
+#![allow(dead_code, reason = "parts of the commerce benchmark are shared")]
+
+#[path = "../cli/src/commands/produce/commerce.rs"]
+mod commerce;
+#[path = "commerce/engine.rs"]
+mod engine;
+#[path = "commerce/generator.rs"]
+mod generator;
+#[path = "commerce/measure.rs"]
+mod measure;
+#[path = "../cli/src/memory.rs"]
+mod memory;
+#[path = "commerce/queries.rs"]
+mod queries;
+
+use anyhow::Result;
+use arrow::array::RecordBatch;
+
+use commerce::Generator;
+use engine::Running;
+use headwater_dataflow::repr::{Delta, Diffs};
+use measure::{Cost, measure, settle};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const TICK_ROWS: usize = 10_000;
+/// Ticks that are measured after every customer is there.
+const MEASURED_TICKS: usize = 100;
+const SMALL_TICKS: usize = 500;
+
+fn main() -> Result<()> {
+    memory::keep_freed();
+    let rows: usize =
+        std::env::args().skip(1).find_map(|arg| arg.replace(['_', ','], "").parse().ok()).unwrap_or(5_000_000);
+    let mut generator = Generator::new(42);
+    let ticks: Vec<RecordBatch> =
+        (0..rows.div_ceil(TICK_ROWS)).map(|_| generator::batch(&mut generator, TICK_ROWS)).collect();
+    let small: Vec<RecordBatch> = (0..SMALL_TICKS).map(|_| generator::batch(&mut generator, 1)).collect();
+    println!("tiles of customers, ticks of {TICK_ROWS} changed customers, one worker");
+    println!("{:>10}{:>14}{:>16}{:>16}{:>18}", "customers", "us/row", "us/change", "changes/row", "us/one customer");
+    for customers in [10_000, 100_000, 1_000_000] {
+        tiles(customers, &ticks, &small)?;
+    }
+    frames(&ticks, &small)
+}
+
+/// Feeds every customer once, then the ticks that count.
+fn warmed(sql: &str, customers: usize, ticks: &[RecordBatch]) -> Result<(Running, Cost, u64)> {
+    let mut running = Running::start_sql("view", sql, true, 1, None)?;
+    let warm = customers.div_ceil(TICK_ROWS).min(ticks.len() - MEASURED_TICKS);
+    ticks[..warm].iter().for_each(|tick| running.tick(tick));
+    running.wait();
+    settle();
+    let before = running.sink.changes;
+    let ((), cost) = measure(|| {
+        ticks[warm..warm + MEASURED_TICKS].iter().for_each(|tick| running.tick(tick));
+        running.wait();
+    });
+    let changes = running.sink.changes - before;
+    Ok((running, cost, changes))
+}
+
+fn one_by_one(running: &mut Running, small: &[RecordBatch]) -> Cost {
+    let ((), cost) = measure(|| {
+        for tick in small {
+            running.tick(tick);
+            running.wait();
+        }
+    });
+    cost
+}
+
+fn tiles(customers: usize, ticks: &[RecordBatch], small: &[RecordBatch]) -> Result<()> {
+    let sums = format!("SELECT transaction_id % {customers} AS c, sum(amount) AS m FROM transactions GROUP BY 1");
+    let tiles = format!("SELECT c, ntile(5) OVER (ORDER BY m, c) AS tile FROM ({sums}) AS t");
+    let (mut running, below, _) = warmed(&format!("SELECT c FROM ({sums}) AS t WHERE m < -1000000"), customers, ticks)?;
+    let below_small = one_by_one(&mut running, small);
+    running.shutdown();
+    let (mut running, cost, changes) = warmed(&tiles, customers, ticks)?;
+    let one = one_by_one(&mut running, small);
+    running.shutdown();
+    let rows = MEASURED_TICKS * TICK_ROWS;
+    let own = Cost { cpu_ns: cost.cpu_ns.saturating_sub(below.cpu_ns), ..cost };
+    println!(
+        "{customers:>10}{:>14}{:>16.3}{:>16.3}{:>18}",
+        format!("{:.3} ({:.3})", own.cpu_us(rows), cost.cpu_us(rows)),
+        own.cpu_us(usize::try_from(changes.max(1))?),
+        changes as f64 / rows as f64,
+        format!("{:.1} ({:.1})", one.cpu_us(SMALL_TICKS) - below_small.cpu_us(SMALL_TICKS), one.cpu_us(SMALL_TICKS)),
+    );
+    Ok(())
+}
+
+const FRAME: &str = "SELECT transaction_id, card_id, count(*) OVER w AS n, sum(amount) OVER w AS spent FROM transactions \
+    WINDOW w AS (PARTITION BY card_id ORDER BY event_time RANGE BETWEEN INTERVAL '10 minutes' PRECEDING AND CURRENT ROW)";
+const FRAUD: &str = "SELECT transaction_id, count(*) OVER w AS n, sum(amount) OVER w AS spent, \
+    avg(amount) OVER (PARTITION BY customer_id ORDER BY event_time) AS usual FROM transactions \
+    WINDOW w AS (PARTITION BY card_id ORDER BY event_time RANGE BETWEEN INTERVAL '10 minutes' PRECEDING AND CURRENT ROW)";
+
+fn frames(ticks: &[RecordBatch], small: &[RecordBatch]) -> Result<()> {
+    println!("\nframes over {} rows, CPU us/row, one worker", ticks.len() * TICK_ROWS);
+    let rows = ticks.len() * TICK_ROWS;
+    for (name, sql) in [
+        ("pass", "SELECT transaction_id, card_id, amount FROM transactions"),
+        ("RANGE 10 minutes by card", FRAME),
+        ("Q3: and the customer's running mean", FRAUD),
+    ] {
+        let mut running = Running::start_sql(name, sql, false, 1, None)?;
+        let ((), mut cost) = measure(|| {
+            ticks.iter().for_each(|tick| running.tick(tick));
+            running.wait();
+        });
+        cost.cpu_ns += measure(settle).1.cpu_ns;
+        let changes = running.sink.changes;
+        let one = one_by_one(&mut running, small);
+        println!(
+            "{name:<40}{:>8.3}   changes/row {:.2}   one-row tick {:.1} us",
+            cost.cpu_us(rows),
+            changes as f64 / rows as f64,
+            one.cpu_us(SMALL_TICKS)
+        );
+        if name.starts_with("RANGE") {
+            deletes(&mut running, ticks);
+        }
+        running.shutdown();
+    }
+    Ok(())
+}
+
+/// Old rows of the hottest card are taken away, one and then a hundred in a tick.
+fn deletes(running: &mut Running, ticks: &[RecordBatch]) {
+    use arrow::array::{AsArray, UInt32Array};
+    use arrow::datatypes::Int64Type;
+    let old = &ticks[ticks.len() / 2];
+    let cards = old.column_by_name("card_id").expect("the work has cards").as_primitive::<Int64Type>();
+    let mut counts = std::collections::BTreeMap::new();
+    cards.values().iter().for_each(|card| *counts.entry(*card).or_insert(0) += 1);
+    let hottest = counts.iter().max_by_key(|(_, count)| **count).map(|(card, _)| *card).expect("there are rows");
+    let rows: Vec<u32> =
+        (0u32..).zip(cards.values()).filter(|(_, card)| **card == hottest).map(|(row, _)| row).collect();
+    for count in [1, 100] {
+        let taken =
+            &rows[rows.len().saturating_sub(count + usize::from(count > 1))..rows.len() - usize::from(count > 1)];
+        let delta = Delta::insert(old.clone()).take(&UInt32Array::from(taken.to_vec())).expect("rows of the batch");
+        let diffs = Diffs::Each(vec![-1; taken.len()].into());
+        let before = running.sink.changes;
+        let ((), cost) = measure(|| {
+            running.tick_delta(Delta { diffs, ..delta });
+            running.wait();
+        });
+        println!(
+            "  {} old rows of the hottest card deleted in one tick: {:.0} us CPU, {} changes",
+            taken.len(),
+            cost.cpu_us(1),
+            running.sink.changes - before
+        );
+    }
+}

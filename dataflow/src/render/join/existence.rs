@@ -1,0 +1,145 @@
+//! Existence joins: left rows that have a partner, that have none, or all with a mark that says which.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::datatypes::SchemaRef;
+use timely::dataflow::Stream;
+use timely::dataflow::operators::generic::Operator;
+
+use super::{ALONE, Change};
+use crate::plan::JoinKind;
+use crate::render::ChunkStream;
+use crate::render::context::batch;
+use crate::render::import::CHUNK_ROWS;
+use crate::render::keyed::{KeyedRows, by_worker};
+use crate::render::pending::Pending;
+use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
+use crate::state::Multimap;
+
+/// Both sides' state.
+struct Existence {
+    left: Multimap,
+    /// One empty row a key, as often as the key stands on the right.
+    right: Multimap,
+    /// Whether there are keys at all: then [`ALONE`] is none of them.
+    keyed: bool,
+}
+
+impl Existence {
+    fn has_partner(&self, hash: u64, key: &[u8]) -> bool {
+        let mut partners = 0;
+        self.right.for_each(hash, key, |_, count| partners += count);
+        partners > 0
+    }
+
+    /// Applies one complete time; `emit` gets (left row, whether it has a partner, diff).
+    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(&[u8], bool, Diff)) {
+        for change in changes {
+            let Change::Left(rows) = change else { continue };
+            rows.for_each(|hash, key, row, diff| {
+                if self.keyed && key == ALONE {
+                    emit(row, false, diff);
+                } else {
+                    emit(row, self.has_partner(hash, key), diff);
+                    self.left.add(hash, key, row, diff);
+                }
+            });
+        }
+        let mut touched: BTreeMap<&[u8], (u64, bool)> = BTreeMap::new();
+        for change in changes {
+            let Change::Right(rows) = change else { continue };
+            for index in 0..rows.len() {
+                let (hash, key, _, diff) = rows.get(index);
+                touched.entry(key).or_insert_with(|| (hash, self.has_partner(hash, key)));
+                self.right.add(hash, key, &[], diff);
+            }
+        }
+        // Left rows of this time were emitted by the partners of before; a key that gains its first or loses its last
+        // partner moves all its left rows of now.
+        for (key, (hash, before)) in touched {
+            let after = self.has_partner(hash, key);
+            if before != after {
+                self.left.for_each(hash, key, |row, count| {
+                    emit(row, before, -count);
+                    emit(row, after, count);
+                });
+            }
+        }
+    }
+}
+
+/// Answers on their way back to columns.
+struct Answers {
+    kind: JoinKind,
+    codec: RowCodec,
+    schema: SchemaRef,
+    rows: RowBlock,
+    marks: Vec<bool>,
+    diffs: Vec<Diff>,
+}
+
+impl Answers {
+    /// Adds a left row, if the kind lets it out; returns a chunk when one is full.
+    fn push(&mut self, time: Timestamp, row: &[u8], partner: bool, diff: Diff) -> Option<Chunk> {
+        let leaves = match self.kind {
+            JoinKind::LeftSemi => partner,
+            JoinKind::LeftAnti => !partner,
+            _ => true,
+        };
+        if leaves {
+            self.rows.push(row);
+            self.marks.push(partner);
+            self.diffs.push(diff);
+        }
+        if self.rows.len() >= CHUNK_ROWS { self.flush(time) } else { None }
+    }
+
+    fn flush(&mut self, time: Timestamp) -> Option<Chunk> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        let mut columns: Vec<ArrayRef> = self.codec.decode(self.rows.iter()).expect("left rows decode");
+        if self.kind == JoinKind::LeftMark {
+            columns.push(Arc::new(BooleanArray::from(std::mem::take(&mut self.marks))));
+        }
+        let rows = batch(&self.schema, columns, self.rows.len());
+        let delta = Delta { rows, diffs: Diffs::Each(self.diffs.as_slice().into()) };
+        self.rows.clear();
+        self.marks.clear();
+        self.diffs.clear();
+        Some(Chunk { time, delta })
+    }
+}
+
+/// Left rows by whether they have a partner. `codec` is that of the left rows.
+pub(super) fn existence<'scope>(
+    left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
+    right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
+    (kind, keyed): (JoinKind, bool),
+    codec: RowCodec,
+    schema: SchemaRef,
+) -> ChunkStream<'scope> {
+    let mut state = Existence { left: Multimap::default(), right: Multimap::default(), keyed };
+    let (rows, marks, diffs) = Default::default();
+    let mut answers = Answers { kind, codec, schema, rows, marks, diffs };
+    left.binary_frontier(right, by_worker(), by_worker(), "Existence join", move |_, _| {
+        let mut pending: Pending<Change> = Pending::default();
+        move |(left, left_frontier), (right, right_frontier), output| {
+            left.for_each(|capability, blocks| {
+                blocks.drain(..).for_each(|rows| pending.insert(&capability, rows.time, Change::Left(rows)));
+            });
+            right.for_each(|capability, blocks| {
+                blocks.drain(..).for_each(|rows| pending.insert(&capability, rows.time, Change::Right(rows)));
+            });
+            while let Some((time, capability, changes)) = pending.pop_complete(&[left_frontier, right_frontier]) {
+                let mut session = output.session(&capability);
+                state.apply(&changes, |row, partner, diff| {
+                    answers.push(time, row, partner, diff).into_iter().for_each(|chunk| session.give(chunk));
+                });
+                answers.flush(time).into_iter().for_each(|chunk| session.give(chunk));
+            }
+        }
+    })
+}

@@ -1,0 +1,66 @@
+//! Sums over the different values of a group: a value is added when its first copy comes, and taken away with its last.
+
+use super::super::super::layout::{Kind, Slots};
+use super::super::super::values::code_float;
+use crate::state::{Chunked, CountedSet, FloatSum};
+
+pub(in super::super) struct DistinctSums {
+    slot: usize,
+    set: CountedSet<u128>,
+    /// Sums of floats; those of other numbers are in the slots.
+    floats: Option<Chunked<Option<Box<FloatSum>>>>,
+}
+
+impl DistinctSums {
+    pub(super) fn new(aggregate: &Slots) -> DistinctSums {
+        let floating = matches!(aggregate.kind, Kind::SumFloat | Kind::AvgFloat);
+        let floats = floating.then(Chunked::default);
+        DistinctSums { slot: aggregate.slot, set: CountedSet::default(), floats }
+    }
+
+    pub(super) fn grow_to(&mut self, groups: usize) {
+        if let Some(floats) = &mut self.floats {
+            floats.grow_to(groups, || None);
+        }
+    }
+
+    /// Adds `diff` copies of a value.
+    pub(super) fn add(&mut self, group: u32, code: i128, diff: i64, slots: &mut [i128]) {
+        let (old, new) = self.set.add(group, code as u128, diff);
+        // Counts below zero stand for an incomplete time; only entries above zero are values.
+        let change = i64::from(new > 0) - i64::from(old > 0);
+        if change == 0 {
+            return;
+        }
+        match &mut self.floats {
+            Some(floats) => {
+                floats[group].get_or_insert_default().add(code_float(code), change);
+                slots[self.slot + 1] += i128::from(change);
+            }
+            None => {
+                let sum = &mut slots[self.slot..self.slot + 3];
+                sum[0] += (code & i128::from(u64::MAX)) * i128::from(change);
+                sum[1] += (code >> 64) * i128::from(change);
+                sum[2] += i128::from(change);
+            }
+        }
+    }
+
+    /// Copies a sum of floats into its slot.
+    pub(super) fn refresh(&mut self, group: u32, slots: &mut [i128]) {
+        let Some(floats) = &mut self.floats else { return };
+        match &floats[group] {
+            Some(sum) if !sum.is_zero() => slots[self.slot] = i128::from(sum.value().to_bits()),
+            _ => {
+                slots[self.slot] = 0;
+                floats[group] = None;
+            }
+        }
+    }
+
+    pub(super) fn reset(&mut self, group: u32) {
+        if let Some(floats) = &mut self.floats {
+            floats[group] = None;
+        }
+    }
+}

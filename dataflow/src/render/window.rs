@@ -1,0 +1,200 @@
+//! Order-based operators: window functions, ranks, and the first rows of partitions, over one private tree a partition.
+//!
+//! Rows are brought to the worker that owns their partition and wait until a time is complete. Then, time after time in
+//! order: the time's changes are added up, the stretches of the order whose answers they can touch are answered before and
+//! after, and what differs leaves. So a row leaves at most once a time, and only if its answer changed.
+
+mod frames;
+mod kind;
+mod measure;
+mod output;
+mod partition;
+mod reach;
+mod row;
+mod stretch;
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use super::import::codec_for;
+use super::keyed::{KeyedRows, blocks, by_worker};
+use super::pending::Pending;
+use super::{ChunkStream, Chunks, Context};
+use crate::expr::{ScalarExpr, evaluate};
+use crate::plan::{FrameUnits, OrderBy, RowLimit, WindowFunction};
+use crate::repr::{Chunk, Diff, RowCodec, Timestamp, hash_bytes, owner};
+use crate::state::{Chunked, KeyTable};
+use kind::{Function, Kind, Weights};
+use measure::Measure;
+use output::Output;
+use partition::{Partition, RowChange, Shape};
+use row::{Arguments, OrderCodec, RowLayout, measured, split_written};
+
+/// What is asked of a window: see [`crate::plan::Op::Window`].
+#[derive(Clone, Copy)]
+pub(super) struct Over<'a> {
+    pub(super) partition: &'a [ScalarExpr],
+    pub(super) order: &'a [OrderBy],
+    pub(super) functions: &'a [WindowFunction],
+    pub(super) limit: Option<RowLimit>,
+}
+
+/// The input's rows that leave, each with one more column a function.
+pub(super) fn window<'scope>(
+    (chunks, input): (Chunks<'scope>, SchemaRef),
+    over: Over<'_>,
+    schema: &SchemaRef,
+    context: &Context<'_>,
+) -> ChunkStream<'scope> {
+    let layout = RowLayout::new(over.functions);
+    let mut weights = Weights::new(layout.clone());
+    let functions: Vec<Function> =
+        over.functions.iter().map(|function| Function::new(function, &layout, &mut weights)).collect();
+    let groups = functions.iter().any(|function| {
+        matches!(function.kind, Kind::DenseRank)
+            || (!function.kind.ranks() && function.frame.units == FrameUnits::Groups)
+    });
+    let rows = write_rows((chunks, &input), over, layout.clone(), context);
+    let output = Output::new(&input, &functions, schema, context);
+    let measure = Measure::new(over.order);
+    let sums = weights.len();
+    let shape = Shape { functions, limit: over.limit, layout, weights, measure, groups };
+    // Few sizes of the tree's totals, each compiled by itself.
+    match sums {
+        0 => answer::<0>(rows, shape, output),
+        1..=2 => answer::<2>(rows, shape, output),
+        3..=4 => answer::<4>(rows, shape, output),
+        5..=8 => answer::<8>(rows, shape, output),
+        _ => {
+            assert!(sums <= SUMS_MAX, "lowering divides functions over several operators");
+            answer::<SUMS_MAX>(rows, shape, output)
+        }
+    }
+}
+
+/// The most sums of one operator.
+const SUMS_MAX: usize = 32;
+
+/// Evaluates keys and arguments and addresses rows to the owners of their partitions.
+fn write_rows<'scope>(
+    (chunks, input): (Chunks<'scope>, &SchemaRef),
+    over: Over<'_>,
+    layout: RowLayout,
+    context: &Context<'_>,
+) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
+    let keys = over.partition.len();
+    let exprs: Vec<ScalarExpr> = over
+        .partition
+        .iter()
+        .chain(over.order.iter().map(|key| &key.expr))
+        .chain(&layout.args)
+        .map(|expr| expr.prepared(input))
+        .collect();
+    let key_codec = RowCodec::new(exprs[..keys].iter().map(|key| &key.data_type)).unwrap_or_else(|e| panic!("{e}"));
+    let order_codec = OrderCodec::new(over.order, measured(over.functions));
+    let row_codec = codec_for(input);
+    let arguments_at = keys + over.order.len();
+    let (errors, position, peers) = (context.errors.clone(), context.position("window"), context.peers);
+    let Chunks { stream, steps } = chunks;
+    stream.unary(Pipeline, "Write rows", move |_, _| {
+        let mut written = Vec::new();
+        move |input, output| {
+            input.for_each(|capability, chunks| {
+                let mut session = output.session(&capability);
+                for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
+                    let evaluated = evaluate(&exprs, delta, &position);
+                    errors.extend(time, evaluated.errors);
+                    let (delta, columns) = (evaluated.delta, evaluated.columns);
+                    let partitions = key_codec.encode(&columns[..keys]).expect("keys have their planned types");
+                    let orders = order_codec.encode(&columns[keys..arguments_at]);
+                    let rows = row_codec.encode(delta.rows.columns()).expect("rows have planned types");
+                    let arguments = Arguments::new(&layout, &columns[arguments_at..]);
+                    let mut out = blocks(peers, time);
+                    for index in 0..delta.len() {
+                        let key = partitions.get(index);
+                        let hash = hash_bytes(key);
+                        arguments.write(orders.get(index), rows.get(index), index, &mut written);
+                        out[owner(hash, peers)].push(hash, key, &written, delta.diffs.get(index));
+                    }
+                    session.give_iterator(out.into_iter().filter(|block| block.len() > 0));
+                }
+            });
+        }
+    })
+}
+
+/// All partitions of one worker.
+struct Partitions<const W: usize> {
+    keys: KeyTable,
+    partitions: Chunked<Partition<W>>,
+    shape: Shape,
+}
+
+impl<const W: usize> Partitions<W> {
+    /// Applies one complete time.
+    fn apply(&mut self, blocks: &[KeyedRows], mut emit: impl FnMut(&[u8], &[row::Value], Diff)) {
+        let mut changed: BTreeMap<&[u8], (u64, Vec<RowChange<'_>>)> = BTreeMap::new();
+        for block in blocks {
+            for index in 0..block.len() {
+                let (hash, key, row, diff) = block.get(index);
+                changed.entry(key).or_insert_with(|| (hash, Vec::new())).1.push((row, diff));
+            }
+        }
+        for (key, (hash, mut changes)) in changed {
+            consolidate(&mut changes);
+            if changes.is_empty() {
+                continue;
+            }
+            let (slot, inserted) = self.keys.find_or_insert(hash, key);
+            if inserted {
+                self.partitions.grow_to(self.keys.slots(), Partition::default);
+            }
+            self.partitions[slot].apply(&changes, &self.shape, &mut emit);
+            if self.partitions[slot].is_empty() {
+                self.partitions[slot] = Partition::default();
+                self.keys.remove(slot);
+            }
+        }
+    }
+}
+
+/// Sorts changes by row and adds up those of the same row.
+fn consolidate(changes: &mut Vec<RowChange<'_>>) {
+    changes.sort_unstable_by(|a, b| split_written(a.0).1.cmp(split_written(b.0).1));
+    changes.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
+    changes.retain(|change| change.1 != 0);
+}
+
+fn answer<'scope, const W: usize>(
+    rows: Stream<'scope, Timestamp, Vec<KeyedRows>>,
+    shape: Shape,
+    mut out: Output,
+) -> ChunkStream<'scope> {
+    rows.unary_frontier(by_worker(), "Window", move |_, _| {
+        let mut partitions: Partitions<W> =
+            Partitions { keys: KeyTable::default(), partitions: Chunked::default(), shape };
+        let mut pending: Pending<KeyedRows> = Pending::default();
+        move |(input, frontier), output| {
+            input.for_each(|capability, blocks| {
+                blocks.drain(..).for_each(|block| pending.insert(&capability, block.time, block));
+            });
+            while let Some((time, capability, blocks)) = pending.pop_complete(&[frontier]) {
+                let mut session = output.session(&capability);
+                partitions.apply(&blocks, |row, values, diff| {
+                    out.push(time, row, values, diff).into_iter().for_each(|chunk| session.give(chunk));
+                });
+                out.flush(time).into_iter().for_each(|chunk| session.give(chunk));
+            }
+        }
+    })
+}

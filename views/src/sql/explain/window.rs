@@ -1,0 +1,117 @@
+//! Windows as text.
+
+use headwater_dataflow::expr::ScalarExpr;
+use headwater_dataflow::plan::{
+    AggregateFunc, Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction,
+};
+
+use super::expr::show;
+use super::list;
+
+/// What is said about a window over `columns`, line by line.
+pub(super) fn details(
+    (partition, order): (&[ScalarExpr], &[OrderBy]),
+    functions: &[WindowFunction],
+    limit: Option<RowLimit>,
+    columns: &[String],
+) -> Vec<String> {
+    let mut details = Vec::new();
+    if partition.is_empty() {
+        details.push("one partition".to_owned());
+    } else {
+        details.push(format!("partition: {}", list(partition, columns, ", ")));
+    }
+    let keys: Vec<String> = order
+        .iter()
+        .map(|key| {
+            let direction = if key.descending { " DESC" } else { "" };
+            // NULLs come last, and first where the greatest do, unless it says otherwise.
+            let nulls = match (key.nulls_first, key.descending) {
+                (true, false) => " NULLS FIRST",
+                (false, true) => " NULLS LAST",
+                _ => "",
+            };
+            format!("{}{direction}{nulls}", show(&key.expr.expr, columns))
+        })
+        .collect();
+    if !keys.is_empty() {
+        details.push(format!("order: {}", keys.join(", ")));
+    }
+    if let Some(limit) = limit {
+        let fetch = limit.fetch.map_or_else(|| "all rows".to_owned(), |fetch| format!("{fetch} rows"));
+        let offset = if limit.offset > 0 { format!(" behind the first {}", limit.offset) } else { String::new() };
+        details.push(format!("leaves: {fetch}{offset}"));
+    }
+    details.extend(functions.iter().map(|function| text(function, columns)));
+    if limit.is_none() && functions.iter().any(|function| moves_rows_behind(&function.call)) {
+        details.push("a change moves every row behind it: of large partitions keep the first rows only".to_owned());
+    }
+    details
+}
+
+/// Whether the answers of all rows behind a change can change with it.
+fn moves_rows_behind(call: &WindowCall) -> bool {
+    matches!(
+        call,
+        WindowCall::RowNumber
+            | WindowCall::Rank
+            | WindowCall::DenseRank
+            | WindowCall::PercentRank
+            | WindowCall::CumeDist
+    )
+}
+
+fn text(function: &WindowFunction, columns: &[String]) -> String {
+    let arg = function.arg.as_ref().map(|arg| show(&arg.expr, columns));
+    let (name, framed) = match &function.call {
+        WindowCall::RowNumber => ("row_number()".to_owned(), false),
+        WindowCall::Rank => ("rank()".to_owned(), false),
+        WindowCall::DenseRank => ("dense_rank()".to_owned(), false),
+        WindowCall::PercentRank => ("percent_rank()".to_owned(), false),
+        WindowCall::CumeDist => ("cume_dist()".to_owned(), false),
+        WindowCall::Ntile(tiles) => (format!("ntile({tiles})"), false),
+        WindowCall::Lag { offset, .. } if *offset < 0 => {
+            (format!("lead({}, {})", arg.unwrap_or_default(), -offset), false)
+        }
+        WindowCall::Lag { offset, .. } => (format!("lag({}, {offset})", arg.unwrap_or_default()), false),
+        WindowCall::Nth { n: 1, .. } => (format!("first_value({})", arg.unwrap_or_default()), true),
+        WindowCall::Nth { n: -1, .. } => (format!("last_value({})", arg.unwrap_or_default()), true),
+        WindowCall::Nth { n, .. } => (format!("nth_value({}, {n})", arg.unwrap_or_default()), true),
+        WindowCall::Aggregate(func) => {
+            let name = match func {
+                AggregateFunc::Count => "count",
+                AggregateFunc::Sum => "sum",
+                AggregateFunc::Avg => "avg",
+                AggregateFunc::Min => "min",
+                AggregateFunc::Max => "max",
+                other => unreachable!("{other:?} over a window is refused by lowering"),
+            };
+            (format!("{name}({})", arg.unwrap_or_else(|| "*".to_owned())), true)
+        }
+    };
+    let frame = if framed { format!(" {}", frame_text(&function.frame)) } else { String::new() };
+    format!("{name}{frame} AS {}", function.name)
+}
+
+fn frame_text(frame: &Frame) -> String {
+    let units = match frame.units {
+        FrameUnits::Rows => "rows",
+        FrameUnits::Range => "range",
+        FrameUnits::Groups => "groups",
+    };
+    let start = frame.start.map_or_else(|| "unbounded preceding".to_owned(), offset_text);
+    let end = frame.end.map_or_else(|| "unbounded following".to_owned(), offset_text);
+    format!("{units} between {start} and {end}")
+}
+
+fn offset_text(offset: FrameOffset) -> String {
+    let (text, preceding) = match offset {
+        FrameOffset::Current => return "current row".to_owned(),
+        FrameOffset::Count(count) => (count.unsigned_abs().to_string(), count < 0),
+        FrameOffset::Float(by) => (by.abs().to_string(), by < 0.0),
+        FrameOffset::Calendar { months, micros } => {
+            (format!("{} months {} us", months.unsigned_abs(), micros.unsigned_abs()), months < 0)
+        }
+    };
+    format!("{text} {}", if preceding { "preceding" } else { "following" })
+}

@@ -1,0 +1,335 @@
+//! Window functions, DISTINCT ON and LIMIT: to order-based operators, one for each order that is asked for.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, IntervalMonthDayNano, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunctionParams};
+use datafusion::logical_expr::{
+    Expr, FetchType, Limit, LogicalPlan, SkipType, Window, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition, lit, when,
+};
+use headwater_dataflow::expr::ScalarExpr;
+use headwater_dataflow::plan::{
+    AggregateFunc, Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction,
+};
+
+use super::{Flow, Lowering, Refusal, bind, contains};
+use crate::sql::error::SqlError;
+use crate::sql::locate::Construct;
+use crate::sql::session::types::sql_name;
+
+/// Functions of one operator at most: each has a few sums.
+const FUNCTIONS_MAX: usize = 8;
+
+/// Functions that share an order, with their places among all.
+struct Ordering {
+    partition: Vec<ScalarExpr>,
+    order: Vec<OrderBy>,
+    tiles: bool,
+    functions: Vec<(usize, WindowFunction)>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn window(&mut self, window: &Window) -> Result<Flow, Refusal> {
+        let input = self.plan(&window.input)?;
+        let schema = self.nodes.schema(input.node);
+        let width = window.schema.fields().len() - window.window_expr.len();
+        let mut orderings: Vec<Ordering> = Vec::new();
+        for (at, expr) in window.window_expr.iter().enumerate() {
+            let field = window.schema.field(width + at);
+            let (partition, order, function) =
+                self.function_over(expr, &input, &schema, field.name(), field.data_type())?;
+            let tiles = matches!(function.call, WindowCall::Ntile(_));
+            let known = orderings.iter_mut().find(|known| {
+                known.tiles == tiles
+                    && known.functions.len() < FUNCTIONS_MAX
+                    && same_exprs(&known.partition, &partition)
+                    && same_order(&known.order, &order)
+            });
+            match known {
+                Some(known) => known.functions.push((at, function)),
+                None => orderings.push(Ordering { partition, order, tiles, functions: vec![(at, function)] }),
+            }
+        }
+        let first = schema.fields().len();
+        let mut node = input.node;
+        let mut places = vec![0; window.window_expr.len()];
+        for Ordering { partition, order, functions, .. } in orderings {
+            let begin = self.nodes.schema(node).fields().len();
+            functions.iter().enumerate().for_each(|(index, (at, _))| places[*at] = begin + index);
+            let functions = functions.into_iter().map(|(_, function)| function).collect();
+            node = self.nodes.window(node, partition, order, functions, None);
+        }
+        let columns = self.nodes.columns(node);
+        // A filler column, if there is one, is not among the planner's.
+        let inputs = if width == 0 { 0..0 } else { 0..first };
+        let project = inputs.chain(places).map(|place| columns[place].clone()).collect();
+        Ok(Flow { node: self.nodes.mfp(node, Vec::new(), project), schema: Arc::clone(&window.schema) })
+    }
+
+    /// LIMIT and OFFSET, after ORDER BY if there is one: the rows at some places of one order of all.
+    pub(super) fn limit(&mut self, limit: &Limit) -> Result<Flow, Refusal> {
+        let (SkipType::Literal(skip), FetchType::Literal(fetch)) = (limit.get_skip_type()?, limit.get_fetch_type()?)
+        else {
+            return Err(Refusal::new(Construct::Limit, "a LIMIT that is no constant in a view", "write a number"));
+        };
+        let (flow, order) = match limit.input.as_ref() {
+            LogicalPlan::Sort(sort) => {
+                let input = self.plan(&sort.input)?;
+                let order = self.order(&sort.expr, &input, &self.nodes.schema(input.node))?;
+                (input, order)
+            }
+            other => (self.plan(other)?, Vec::new()),
+        };
+        let places = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let limit = RowLimit { offset: places(skip), fetch: fetch.map(places) };
+        let node = self.nodes.window(flow.node, Vec::new(), order, Vec::new(), Some(limit));
+        Ok(Flow { node, schema: flow.schema })
+    }
+
+    fn order(&self, keys: &[Sort], input: &Flow, schema: &SchemaRef) -> Result<Vec<OrderBy>, Refusal> {
+        let key = |key: &Sort| {
+            let expr = self.bind(&key.expr, &input.schema, schema)?;
+            Ok(OrderBy { expr, descending: !key.asc, nulls_first: key.nulls_first })
+        };
+        keys.iter().map(key).collect()
+    }
+
+    fn function_over(
+        &self,
+        expr: &Expr,
+        input: &Flow,
+        schema: &SchemaRef,
+        name: &str,
+        data_type: &DataType,
+    ) -> Result<(Vec<ScalarExpr>, Vec<OrderBy>, WindowFunction), Refusal> {
+        let Expr::WindowFunction(call) = expr.clone().unalias_nested().data else {
+            return Err(Refusal::new(
+                Construct::Window,
+                format!("{expr} as a window function"),
+                "use a function of SQL",
+            ));
+        };
+        let params = &call.params;
+        let partition = params.partition_by.iter().map(|expr| self.bind(expr, &input.schema, schema));
+        let partition = partition.collect::<Result<Vec<_>, _>>()?;
+        let order = self.order(&params.order_by, input, schema)?;
+        let (what, arg) = self.window_call(&call.fun, params, input, schema)?;
+        let frame = frame(params, &order)?;
+        let function = WindowFunction { call: what, arg, frame, name: name.to_owned(), data_type: data_type.clone() };
+        match function.check() {
+            Ok(()) => Ok((partition, order, function)),
+            Err(reason) => Err(Refusal::new(
+                Construct::Name(call.fun.name().to_owned()),
+                format!("{reason} over a window in a view"),
+                "cast the value, or use the function when reading",
+            )),
+        }
+    }
+
+    /// The function and its argument.
+    fn window_call(
+        &self,
+        function: &WindowFunctionDefinition,
+        params: &WindowFunctionParams,
+        input: &Flow,
+        schema: &SchemaRef,
+    ) -> Result<(WindowCall, Option<ScalarExpr>), Refusal> {
+        let refuse =
+            |message: String, hint: &str| Err(Refusal::new(Construct::Name(function.name().to_owned()), message, hint));
+        let shown = function.name().to_uppercase();
+        if params.distinct {
+            return refuse(format!("{shown}(DISTINCT) over a window in a view"), "take DISTINCT rows first");
+        }
+        let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+        let bound = |arg: &Expr| self.bind(arg, &input.schema, schema);
+        let number = |at: usize, or: i64| constant_number(params.args.get(at), or, &shown);
+        let argument = || match params.args.first() {
+            Some(arg) => bound(arg).map(Some),
+            None => Ok(None),
+        };
+        Ok(match (function, function.name()) {
+            (WindowFunctionDefinition::WindowUDF(_), "row_number") => (WindowCall::RowNumber, None),
+            (WindowFunctionDefinition::WindowUDF(_), "rank") => (WindowCall::Rank, None),
+            (WindowFunctionDefinition::WindowUDF(_), "dense_rank") => (WindowCall::DenseRank, None),
+            (WindowFunctionDefinition::WindowUDF(_), "percent_rank") => (WindowCall::PercentRank, None),
+            (WindowFunctionDefinition::WindowUDF(_), "cume_dist") => (WindowCall::CumeDist, None),
+            (WindowFunctionDefinition::WindowUDF(_), "ntile") => match number(0, 0)? {
+                tiles @ 1.. => (WindowCall::Ntile(tiles), None),
+                _ => return Err(Refusal::Invalid(SqlError::invalid("argument of ntile must be greater than zero"))),
+            },
+            (WindowFunctionDefinition::WindowUDF(_), "lag" | "lead") => {
+                let offset = number(1, 1)?;
+                let offset = if function.name() == "lag" { offset } else { offset.saturating_neg() };
+                let default = self.default_of(params.args.get(2), params, input, schema, &shown)?;
+                (WindowCall::Lag { offset, default, ignore_nulls }, argument()?)
+            }
+            (WindowFunctionDefinition::WindowUDF(_), "first_value") => {
+                (WindowCall::Nth { n: 1, ignore_nulls }, argument()?)
+            }
+            (WindowFunctionDefinition::WindowUDF(_), "last_value") => {
+                (WindowCall::Nth { n: -1, ignore_nulls }, argument()?)
+            }
+            (WindowFunctionDefinition::WindowUDF(_), "nth_value") => {
+                (WindowCall::Nth { n: number(1, 1)?, ignore_nulls }, argument()?)
+            }
+            (WindowFunctionDefinition::AggregateUDF(_), "count" | "sum" | "avg" | "min" | "max") => {
+                let func = match function.name() {
+                    "count" => AggregateFunc::Count,
+                    "sum" => AggregateFunc::Sum,
+                    "avg" => AggregateFunc::Avg,
+                    "min" => AggregateFunc::Min,
+                    _ => AggregateFunc::Max,
+                };
+                let arg = aggregated(params, &func);
+                (WindowCall::Aggregate(func), arg.as_ref().map(bound).transpose()?)
+            }
+            _ => {
+                return refuse(
+                    format!("{shown} over a window in a view"),
+                    "a view can have ranks, LAG, LEAD, FIRST_VALUE, LAST_VALUE, NTH_VALUE, COUNT, SUM, AVG, MIN and MAX over windows",
+                );
+            }
+        })
+    }
+
+    /// What a LAG gives where there is no row, in the type of its argument.
+    fn default_of(
+        &self,
+        default: Option<&Expr>,
+        params: &WindowFunctionParams,
+        input: &Flow,
+        schema: &SchemaRef,
+        shown: &str,
+    ) -> Result<Option<ScalarExpr>, Refusal> {
+        let (Some(default), Some(arg)) = (default, params.args.first()) else { return Ok(None) };
+        if contains(default, |inner| matches!(inner, Expr::Column(_))) {
+            return Err(Refusal::new(
+                Construct::Name(shown.to_lowercase()),
+                format!("{shown} with a default that is no constant in a view"),
+                "leave it out and use COALESCE",
+            ));
+        }
+        let data_type = self.bind(arg, &input.schema, schema)?.data_type;
+        Ok(Some(bind::cast(self.bind(default, &input.schema, schema)?, &data_type)))
+    }
+}
+
+/// What an aggregate counts or adds up, with its FILTER; `None` for the rows themselves.
+fn aggregated(params: &WindowFunctionParams, func: &AggregateFunc) -> Option<Expr> {
+    let arg = params.args.first().filter(|arg| {
+        let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
+        !(*func == AggregateFunc::Count && constant)
+    });
+    match &params.filter {
+        None => arg.cloned(),
+        Some(filter) => {
+            let arg = arg.cloned().unwrap_or_else(|| lit(true));
+            when(filter.as_ref().clone(), arg).end().ok()
+        }
+    }
+}
+
+/// A whole number that stands in the text.
+fn constant_number(expr: Option<&Expr>, or: i64, shown: &str) -> Result<i64, Refusal> {
+    let value = match expr {
+        None => return Ok(or),
+        Some(Expr::Literal(value, _)) => Some(value.clone()),
+        Some(Expr::Negative(inner)) => match inner.as_ref() {
+            Expr::Literal(value, _) => value.arithmetic_negate().ok(),
+            _ => None,
+        },
+        Some(Expr::Cast(cast)) => return constant_number(Some(&cast.expr), or, shown),
+        Some(_) => None,
+    };
+    match value.and_then(|value| value.cast_to(&DataType::Int64).ok()) {
+        Some(ScalarValue::Int64(Some(number))) => Ok(number),
+        _ => Err(Refusal::new(
+            Construct::Name(shown.to_lowercase()),
+            format!("{shown} with an argument that is no constant number in a view"),
+            "write the number itself",
+        )),
+    }
+}
+
+fn frame(params: &WindowFunctionParams, order: &[OrderBy]) -> Result<Frame, Refusal> {
+    let units = match params.window_frame.units {
+        WindowFrameUnits::Rows => FrameUnits::Rows,
+        WindowFrameUnits::Range => FrameUnits::Range,
+        WindowFrameUnits::Groups => FrameUnits::Groups,
+    };
+    let bound = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::CurrentRow => Ok(Some(FrameOffset::Current)),
+        WindowFrameBound::Preceding(value) | WindowFrameBound::Following(value) if value.is_null() => Ok(None),
+        WindowFrameBound::Preceding(value) => offset(units, value, order, true).map(Some),
+        WindowFrameBound::Following(value) => offset(units, value, order, false).map(Some),
+    };
+    Ok(Frame { units, start: bound(&params.window_frame.start_bound)?, end: bound(&params.window_frame.end_bound)? })
+}
+
+fn offset(units: FrameUnits, value: &ScalarValue, order: &[OrderBy], preceding: bool) -> Result<FrameOffset, Refusal> {
+    let sign = if preceding { -1 } else { 1 };
+    let unsupported = || {
+        Refusal::new(
+            Construct::Window,
+            format!("a frame of {value} in a view"),
+            "use a number, or an interval where the order is by a date or time",
+        )
+    };
+    if units != FrameUnits::Range {
+        return match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(count))) => Ok(FrameOffset::Count(i128::from(sign * count))),
+            _ => Err(unsupported()),
+        };
+    }
+    let [key] = order else { return Err(unsupported()) };
+    match (&key.expr.data_type, value) {
+        (DataType::Date32 | DataType::Timestamp(..), ScalarValue::IntervalMonthDayNano(Some(interval))) => {
+            Ok(interval_offset(&key.expr.data_type, *interval, sign))
+        }
+        (DataType::Float32 | DataType::Float64, value) => match value.cast_to(&DataType::Float64) {
+            Ok(ScalarValue::Float64(Some(by))) => Ok(FrameOffset::Float(by * sign as f64)),
+            _ => Err(unsupported()),
+        },
+        (DataType::Decimal128(precision, scale), value) => {
+            match value.cast_to(&DataType::Decimal128(*precision, *scale)) {
+                Ok(ScalarValue::Decimal128(Some(by), _, _)) => Ok(FrameOffset::Count(by * i128::from(sign))),
+                _ => Err(unsupported()),
+            }
+        }
+        (data_type, value) if data_type.is_integer() => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(by))) => Ok(FrameOffset::Count(i128::from(by) * i128::from(sign))),
+            _ => Err(unsupported()),
+        },
+        (data_type, _) => Err(Refusal::new(
+            Construct::Window,
+            format!("a RANGE over values of type {} in a view", sql_name(data_type)),
+            "order by a number, a date or a time",
+        )),
+    }
+}
+
+/// An interval as an offset of dates (in days) or times (in microseconds).
+fn interval_offset(data_type: &DataType, interval: IntervalMonthDayNano, sign: i64) -> FrameOffset {
+    const MICROS_A_DAY: i64 = 86_400_000_000;
+    let micros = (i64::from(interval.days) * MICROS_A_DAY + interval.nanoseconds / 1_000) * sign;
+    if interval.months != 0 {
+        return FrameOffset::Calendar { months: interval.months * sign as i32, micros };
+    }
+    FrameOffset::Count(match data_type {
+        DataType::Date32 => i128::from(micros.div_euclid(MICROS_A_DAY)),
+        _ => i128::from(micros),
+    })
+}
+
+fn same_exprs(a: &[ScalarExpr], b: &[ScalarExpr]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.expr.as_ref() == b.expr.as_ref())
+}
+
+fn same_order(a: &[OrderBy], b: &[OrderBy]) -> bool {
+    let same = |(a, b): (&OrderBy, &OrderBy)| {
+        a.expr.expr.as_ref() == b.expr.expr.as_ref() && a.descending == b.descending && a.nulls_first == b.nulls_first
+    };
+    a.len() == b.len() && a.iter().zip(b).all(same)
+}
