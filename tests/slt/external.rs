@@ -25,7 +25,7 @@ pub(super) fn read(create: &CreateExternalTable, schema: SchemaRef, from: &Path)
         let value = create.options.iter().find(|(key, _)| key.ends_with(name));
         value.map(|(_, value)| value.to_string().trim_matches('\'').to_owned())
     };
-    let header = option("has_header").is_none_or(|value| value == "true");
+    let header = option("has_header").is_some_and(|value| value == "true");
     let delimiter = option("delimiter").and_then(|value| value.bytes().next()).unwrap_or(b',');
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(header)

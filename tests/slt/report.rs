@@ -132,7 +132,7 @@ impl Report {
             Verdict::Refused(message) | Verdict::Failed(message) if !fails => {
                 self.statements.add(general(&message), example);
             }
-            Verdict::Failed(_) => self.statements.add("an error was expected".to_owned(), example),
+            Verdict::Failed(message) => self.statements.add(message, example),
             Verdict::Skipped(reason) => self.skipped.add(format!("statement: {reason}"), example),
             _ => {}
         }

@@ -8,6 +8,7 @@ mod error;
 mod explain;
 mod locate;
 mod lower;
+mod names;
 mod plan;
 mod provider;
 mod read;
@@ -21,7 +22,7 @@ use headwater_dataflow::repr::CollectionId;
 pub use envelope::{plan_envelope, record_schema};
 pub use error::{Position, SqlError, SqlErrorKind};
 pub use explain::{explain, explain_plan};
-pub use plan::{PlannedView, plan_view};
+pub use plan::{PlannedView, plan_view, plan_view_as};
 pub use read::{PlannedRead, plan_read};
 pub use statement::{
     AlterSource, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed,

@@ -184,6 +184,11 @@ pub(super) fn two_columns(name: &str) -> SqlError {
     SqlError::invalid(format!("two columns have the name \"{name}\"")).hint("give one of them another name with AS")
 }
 
+/// Whether an error says that two columns have one name.
+pub(super) fn is_two_columns(error: &SqlError) -> bool {
+    error.message.starts_with("two columns have the name ")
+}
+
 /// Splits the planner's "did you mean" from its message, and says in our words what it says often.
 fn with_suggestion(make: fn(String) -> SqlError, message: &str) -> SqlError {
     if message.contains("require unique expression names")

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility};
 use datafusion::optimizer::OptimizerConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::resolve::resolve_table_references;
@@ -41,15 +42,27 @@ pub struct PlannedView {
 
 /// Plans `query` as a view. Places in errors are counted from the beginning of `query`; see [`SqlError::within`].
 pub fn plan_view(query: &str, relations: &dyn Relations) -> Result<PlannedView, SqlError> {
+    plan(query, None, relations)
+}
+
+/// Plans `query` as a view whose columns have these names, whatever the query calls them.
+pub fn plan_view_as(query: &str, columns: &[String], relations: &dyn Relations) -> Result<PlannedView, SqlError> {
+    plan(query, Some(columns), relations)
+}
+
+fn plan(query: &str, columns: Option<&[String]>, relations: &dyn Relations) -> Result<PlannedView, SqlError> {
     let text = Text::new(query)?;
     let statement = parse_query(&text)?;
     check_top_level(&statement, &text)?;
     let reads = reads(&statement);
     let state = session(Purpose::View).map_err(|error| from_datafusion(&error, &text))?;
     let provider = Provider::new(&state, relations);
-    let plan = provider.plan(&text)?;
-    let inlined = provider.into_inlined();
     let fail = |error| from_datafusion(&error, &text);
+    let plan = match columns {
+        None => provider.plan(&text)?,
+        Some(columns) => renamed(provider.plan_names(statement, &text)?, columns).map_err(fail)?,
+    };
+    let inlined = provider.into_inlined();
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {}).map_err(fail)?;
     check_analyzed(&plan).map_err(|refusal| refused(refusal, &text, &inlined))?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(fail)?;
@@ -66,6 +79,16 @@ pub fn plan_view(query: &str, relations: &dyn Relations) -> Result<PlannedView, 
     })
 }
 
+/// The plan with other names for its columns, and its own where there is none.
+fn renamed(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan, DataFusionError> {
+    let columns = plan.schema().columns();
+    let named = columns.into_iter().enumerate().map(|(index, column)| match names.get(index) {
+        Some(name) => Expr::Column(column).alias(name),
+        None => Expr::Column(column),
+    });
+    LogicalPlanBuilder::from(plan).project(named)?.build()
+}
+
 /// The names that a query mentions, without those it defines itself.
 pub(super) fn reads(statement: &Statement) -> Vec<String> {
     let statement = DfStatement::Statement(Box::new(statement.clone()));
@@ -78,18 +101,7 @@ pub(super) fn reads(statement: &Statement) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// Refuses what the planner gets wrong or silently drops.
-pub(super) fn check_query(text: &Text<'_>) -> Result<(), SqlError> {
-    for (words, what) in [(["INTERSECT", "ALL"], "INTERSECT ALL"), (["EXCEPT", "ALL"], "EXCEPT ALL")] {
-        if let Some(place) = text.find_words(&[&words]) {
-            return Err(SqlError::unsupported(what).at(place).hint("leave ALL out, or number the rows first"));
-        }
-    }
-    Ok(())
-}
-
 fn check_top_level(statement: &Statement, text: &Text<'_>) -> Result<(), SqlError> {
-    check_query(text)?;
     let Statement::Query(query) = statement else { return Ok(()) };
     let limited = query.limit_clause.is_some() || query.fetch.is_some();
     let distinct_on =

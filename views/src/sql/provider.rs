@@ -14,8 +14,10 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
 use headwater_dataflow::repr::CollectionId;
 
-use super::error::{SqlError, SqlErrorKind, from_datafusion};
+use super::error::{SqlError, SqlErrorKind, from_datafusion, is_two_columns};
 use super::locate::Text;
+use super::names;
+use super::session::repair;
 use super::{RelationKind, Relations};
 
 /// How deep views may be inlined into each other.
@@ -78,10 +80,22 @@ impl<'a> Provider<'a> {
         self.plan_statement(parse_query(text)?, text)
     }
 
+    /// Plans one query whose columns may have one name; [`names::written`] says which.
+    pub(super) fn plan_names(&self, mut query: Statement, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
+        self.plan_statement(query.clone(), text).or_else(|error| {
+            if is_two_columns(&error) && names::make_distinct(&mut query) {
+                self.plan_statement(query, text)
+            } else {
+                Err(error)
+            }
+        })
+    }
+
     /// Plans one query that was parsed, or made, out of `text`.
     pub(super) fn plan_statement(&self, query: Statement, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
         let planner = SqlToRel::new_with_options(self, ParserOptions::from(&self.options().sql_parser));
-        planner.sql_statement_to_plan(query).map_err(|error| from_datafusion(&error, text))
+        let plan = planner.sql_statement_to_plan(query).and_then(repair);
+        plan.map_err(|error| from_datafusion(&error, text))
     }
 
     /// Names and texts of the views that were inlined.

@@ -17,7 +17,7 @@ use headwater_dataflow::repr::CollectionId;
 use super::Relations;
 use super::error::{Position, SqlError, SqlErrorKind, from_datafusion};
 use super::locate::{Construct, Text};
-use super::plan::check_query;
+use super::names;
 use super::provider::{CollectionSource, Provider, parse_query};
 use super::session::types::column_type;
 use super::session::{Purpose, session};
@@ -51,10 +51,9 @@ pub(super) fn plan_statement(
     text: &Text<'_>,
     relations: &dyn Relations,
 ) -> Result<PlannedRead, SqlError> {
-    check_query(text)?;
     let fail = |error| from_datafusion(&error, text);
     let state = session(Purpose::Read).map_err(fail)?;
-    let plan = Provider::new(&state, relations).plan_statement(statement, text)?;
+    let plan = Provider::new(&state, relations).plan_names(statement, text)?;
     let plan = state.optimize(&plan).map_err(fail)?;
     check_subqueries(&plan, text)?;
     let collections = collections(&plan).map_err(fail)?;
@@ -136,7 +135,7 @@ fn output_schema(schema: &Schema, text: &Text<'_>) -> Result<SchemaRef, SqlError
                 .at(text.quoted_in(&format!("\"{}\"", field.name())).unwrap_or(text.start()))
                 .hint(refusal.hint)
         })?;
-        fields.push(Field::new(field.name(), data_type, true));
+        fields.push(Field::new(names::written(field.name()), data_type, true));
     }
     Ok(Arc::new(Schema::new(fields)))
 }
@@ -144,10 +143,12 @@ fn output_schema(schema: &Schema, text: &Text<'_>) -> Result<SchemaRef, SqlError
 /// Subqueries that the optimizer could not turn into joins.
 fn check_subqueries(plan: &LogicalPlan, text: &Text<'_>) -> Result<(), SqlError> {
     let mut left = false;
+    let mut outer = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             left |= expr
                 .exists(|inner| Ok(matches!(inner, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))))?;
+            outer |= expr.exists(|inner| Ok(matches!(inner, Expr::OuterReferenceColumn(..))))?;
             Ok(TreeNodeRecursion::Continue)
         })
     })
@@ -156,6 +157,11 @@ fn check_subqueries(plan: &LogicalPlan, text: &Text<'_>) -> Result<(), SqlError>
         return Err(SqlError::unsupported("EXISTS or IN (SELECT …) in this place")
             .at(text.find(&Construct::MarkJoin).unwrap_or(text.start()))
             .hint("use it as a condition in WHERE or in the select list, or join"));
+    }
+    if outer {
+        return Err(SqlError::unsupported("a subquery that reads columns of the query around it in this way")
+            .at(text.find(&Construct::ScalarSubquery).unwrap_or(text.start()))
+            .hint("write it as a join: aggregate or number the rows of the inner relation, then join by the common columns"));
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ pub(super) mod one_row;
 mod ordered;
 mod ordered_set;
 mod push_down;
+mod repair;
 mod semantics;
 mod subqueries;
 mod sum;
@@ -56,6 +57,7 @@ use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
 pub(super) use arithmetic::operator_of;
+pub(super) use repair::repair;
 
 /// For what a session plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -153,7 +153,12 @@ fn what_cannot_be_maintained_is_refused_with_its_place() {
         ("SELECT meta->'a' AS x FROM products", "1:21", "a column of type JSON (\"x\")", "->>"),
         ("SELECT n FROM ranked", "1:15", "in view \"ranked\": window functions in a view", "when reading"),
         ("SELECT $1 AS x", "1:1", "parameters and variables", "value itself"),
-        ("SELECT quantity FROM lines INTERSECT ALL SELECT 1", "1:28", "INTERSECT ALL", "leave ALL out"),
+        (
+            "SELECT p.product FROM lines l FULL JOIN products p USING (product)",
+            "1:1",
+            "USING and NATURAL in a RIGHT or FULL JOIN",
+            "coalesce",
+        ),
     ] {
         refused(query, place, message, hint);
     }
@@ -303,6 +308,18 @@ fn no_text_panics() {
         }
     }
     assert!(planned > 100 && refused > 1_000, "{planned} planned, {refused} refused");
+}
+
+#[test]
+fn columns_take_the_names_that_they_are_given() {
+    let names = |query: &str, names: &[&str]| -> Vec<String> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let view = plan_view_as(query, &names, &Shop).unwrap_or_else(|error| panic!("{query}: {error:?}"));
+        view.schema.fields().iter().map(|field| field.name().clone()).collect()
+    };
+    assert_eq!(names("SELECT invoice, 1 AS invoice FROM lines", &["a", "b"]), ["a", "b"]);
+    assert_eq!(names("SELECT l.product, p.product FROM lines l, products p", &["a", "b"]), ["a", "b"]);
+    assert_eq!(names("SELECT invoice, product FROM lines", &["a"]), ["a", "product"]);
 }
 
 #[test]

@@ -327,7 +327,12 @@ fn failures_have_words_and_a_place() {
         ("SELECT foo(1)", "1:8", "invalid function 'foo'", "did you mean"),
         ("SELECT * FROM broken", "1:15", "in view \"broken\": column \"nothing\" does not exist", "lines.invoice"),
         ("SELECT 1 + ", "1:11", "expected: an expression, found: EOF", ""),
-        ("SELECT quantity FROM lines INTERSECT ALL SELECT 1", "1:28", "INTERSECT ALL", "leave ALL out"),
+        (
+            "SELECT * FROM lines l, LATERAL (SELECT p.product FROM products p WHERE p.product = l.product LIMIT 1) x",
+            "1:32",
+            "a subquery that reads columns of the query around it in this way",
+            "join",
+        ),
         ("SELECT x::UUID FROM (SELECT 'a' AS x) t", "1:1", "the type UUID", "use TEXT"),
         (
             "SELECT count(product IN (SELECT product FROM products)) AS x FROM lines",
@@ -342,4 +347,26 @@ fn failures_have_words_and_a_place() {
         assert_eq!(error.position.unwrap().to_string(), place, "{query}");
         assert!(error.hint.unwrap_or_default().contains(hint), "{query}");
     }
+}
+
+#[test]
+fn what_the_planner_gets_wrong_is_right() {
+    assert_eq!(
+        row("SELECT string_agg(x, ',') FROM (VALUES ('a'), ('a'), ('b') EXCEPT ALL VALUES ('a')) AS t (x)"),
+        "a,b"
+    );
+    assert_eq!(
+        row("SELECT count(*) FROM (VALUES (1), (1), (NULL) INTERSECT ALL VALUES (1), (NULL), (NULL)) AS t (x)"),
+        "2"
+    );
+    // The same relation inside and outside.
+    assert_eq!(row("SELECT max(quantity) FROM lines WHERE quantity < ANY (SELECT quantity FROM lines)"), "3");
+    assert_eq!(row("SELECT count(*) FROM lines WHERE quantity >= ALL (SELECT quantity FROM lines)"), "1");
+    // A float beside a decimal, and a number too large for BIGINT.
+    assert_eq!(row("SELECT max(x) FROM (VALUES (1.5), ('NaN'::DOUBLE PRECISION)) AS t (x)"), "NaN");
+    assert_eq!(row("SELECT max(x) FROM (VALUES (1), (18446744073709551615)) AS t (x)"), "18446744073709551615");
+    let names = |query| -> Vec<String> {
+        plan_read(query, &Shop).unwrap().schema().fields().iter().map(|field| field.name().clone()).collect()
+    };
+    assert_eq!(names("SELECT invoice, 1 AS invoice, invoice FROM lines"), ["invoice"; 3]);
 }

@@ -41,7 +41,7 @@ impl AnalyzerRule for OurTypes {
 }
 
 /// The type that stands for a foreign one.
-fn our_type(data_type: &DataType) -> Option<DataType> {
+pub(super) fn our_type(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "+00:00" => None,
         DataType::Timestamp(..) => Some(timestamptz()),
