@@ -71,7 +71,7 @@ fn acknowledged_rows_survive_kills_and_statements_are_there_whole_or_not_at_all(
                 ensure!(end.is_err_and(|error| error.to_string().contains("duplicate key")), "a key came twice");
             }
         }
-        ensure!(acknowledged.len() > 20 * KILLS, "hardly anything was written: {}", acknowledged.len());
+        ensure!(acknowledged.len() > 5 * KILLS, "hardly anything was written: {}", acknowledged.len());
         eprintln!("{} statements acknowledged, {next} sent, {counted} updates, {KILLS} kills", acknowledged.len());
         Ok(())
     });
