@@ -171,13 +171,13 @@ impl<const W: usize> MovingFrame<W> {
                 self.nth((*slot, *n, *ignore_nulls), default, (start, end), rows)
             }
             kind if kind.walks() => self.walkers[walker].answer(),
-            kind if start == end => kind.from_sums(0, &[0; W]),
+            kind if start == end => kind.summed(0, &[0; W]),
             kind => {
                 let (mut sums, before) = (rows.sums(&self.end), rows.sums(&self.start));
                 for (sum, before) in sums.iter_mut().zip(&before) {
                     *sum = sum.wrapping_sub(*before);
                 }
-                kind.from_sums(end - start, &sums)
+                kind.summed(end - start, &sums)
             }
         }
     }

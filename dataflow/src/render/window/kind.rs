@@ -241,7 +241,7 @@ impl Kind {
     }
 
     /// The answer of an aggregate whose sums over the frame are `sums`.
-    pub(super) fn from_sums<const W: usize>(&self, rows: i64, sums: &[i128; W]) -> Value {
+    pub(super) fn summed<const W: usize>(&self, rows: i64, sums: &[i128; W]) -> Value {
         match self {
             Kind::Rows => Value::Code(i128::from(rows)),
             Kind::Count(place) => Value::Code(sums[*place]),

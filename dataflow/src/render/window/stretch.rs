@@ -36,7 +36,7 @@ impl Asked<'_> {
                 plan.places.push(None);
                 continue;
             }
-            let current = [frame.start, frame.end].iter().any(|bound| *bound == Some(FrameOffset::Current));
+            let current = [frame.start, frame.end].contains(&Some(FrameOffset::Current));
             plan.peers |= current && frame.units != FrameUnits::Rows;
             plan.groups |= frame.units == FrameUnits::Groups;
             let at = frames.iter().position(|(known, _)| known == frame).unwrap_or_else(|| {
