@@ -24,6 +24,7 @@ mod retail;
 mod services;
 mod slt;
 mod table;
+mod tables;
 mod tidy;
 mod upsert;
 mod wire;

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, Timestamp
 use crossbeam_channel::Receiver;
 use headwater_dataflow::engine::{Engine, EngineConfig};
 use headwater_dataflow::port::{PortFeed, PortItem, Tick, port};
-use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortReaders, Response};
+use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortForm, PortReaders, Response};
 use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use headwater_views::sql::{self, Relation, RelationKind, Relations};
 
@@ -78,7 +78,7 @@ impl Running {
                 collection: *collection,
                 schema,
                 port: PortReaders::new(readers),
-                numbered: false,
+                form: PortForm::Rows,
             });
             if collection.object == PRODUCTS
                 && let Some(products) = products

@@ -57,19 +57,21 @@ pub(crate) enum Command {
     Config(ServeArgs),
     /// Check and apply statements: sources, views, changes, drops.
     Deploy(DeployArgs),
-    /// Drop a source or a view.
+    /// Carry out any statements in order: tables and their rows, views, queries; a shell on a terminal.
+    Sql(SqlArgs),
+    /// Drop a source, a table or a view.
     Drop(DropArgs),
     /// Stop reading a source until it is resumed; its views stay readable, other sources go on.
     Pause(NameArgs),
     /// Read a paused source again, from where it was.
     Resume(NameArgs),
-    /// List the sources and views.
+    /// List the sources, tables and views.
     List,
-    /// Show everything known of a source or view.
+    /// Show everything known of a source, table or view.
     Describe(NameArgs),
     /// Show the plan of a view, or of a query that could be a view.
     Explain(ExplainArgs),
-    /// Read views and sources with any SELECT, all at one time.
+    /// Read views, tables and sources with any SELECT, all at one time.
     Query(QueryArgs),
     /// Print views and then every change of them, as it happens.
     Subscribe(SubscribeArgs),
@@ -155,6 +157,48 @@ pub(crate) struct DeployArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// Arguments of `sql`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Statements of any kind, in order: those of `deploy`, INSERT, UPDATE, DELETE,
+COPY ... FROM STDIN (its lines follow, up to a line \\.) and queries. Each write
+is seen whole or not at all, and is durable when its tag is printed. The first
+statement that fails ends the run; what stands before it has been done. The
+standard output has the answers, and as a table the tags (INSERT 0 3) too; in
+csv and json the tags go to the standard error.
+
+Without a flag the statements come from the standard input; on a terminal that
+is a shell: \\? lists its commands.
+
+Examples:
+  headwater sql
+  headwater sql -c \"INSERT INTO weights VALUES ('velocity', 0.8)\"
+  headwater sql -f tables.sql -f rows.sql
+  pg_dump --data-only --table t db | grep -v '^SET\\|^SELECT' | headwater sql -")]
+pub(crate) struct SqlArgs {
+    /// A file of statements; may be given several times.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["command", "stdin"])]
+    pub(crate) file: Vec<PathBuf>,
+    /// Statements; may be given several times.
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "stdin")]
+    pub(crate) command: Vec<String>,
+    /// - reads the standard input, even on a terminal.
+    #[arg(value_name = "-", value_parser = ["-"])]
+    pub(crate) stdin: Option<String>,
+    /// What to do when a statement fails: end, or go on with the next one and end with exit code 1.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]
+    pub(crate) on_error: OnError,
+}
+
+/// What to do when a statement fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    /// End.
+    Stop,
+    /// Go on with the next statement.
+    Continue,
+}
+
 /// Arguments of `drop`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -176,7 +220,7 @@ pub(crate) struct DropArgs {
 /// Arguments of commands about one object.
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    /// The source or view.
+    /// The source, table or view.
     pub(crate) name: String,
 }
 
@@ -232,7 +276,7 @@ Examples:
   headwater subscribe -o json --progress daily hourly
   headwater subscribe -o csv --until-progress 1764140400000 daily > changes.csv")]
 pub(crate) struct SubscribeArgs {
-    /// Materialised views and sources with a key, or their `NAME$errors`.
+    /// Materialised views, tables and sources with a key, or their `NAME$errors`.
     #[arg(required = true, value_name = "VIEW")]
     pub(crate) views: Vec<String>,
     /// Only changes from now on.
@@ -387,6 +431,9 @@ mod tests {
             "produce --brokers b --generator commerce-bench a.csv",
             "produce --generator commerce-bench --rows 1",
             "produce --to x a.csv",
+            "sql -c a -",
+            "sql -c a -f b",
+            "sql b.sql",
             "deploy --no-wait --timeout 3s a.sql",
         ] {
             let error = Cli::try_parse_from(["headwater"].into_iter().chain(line.split_whitespace())).unwrap_err();

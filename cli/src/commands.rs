@@ -12,6 +12,7 @@ mod pace;
 pub(crate) mod produce;
 mod progress;
 mod query;
+mod sql;
 mod status;
 mod subscribe;
 
@@ -28,6 +29,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args).await,
         Command::Config(args) => config::run(&args, &global),
         Command::Deploy(args) => deploy::run(args, &global).await,
+        Command::Sql(args) => sql::run(args, &global).await,
         Command::Drop(args) => drop::run(args, &global).await,
         Command::Pause(args) => pace::run(args, "PAUSE", &global).await,
         Command::Resume(args) => pace::run(args, "RESUME", &global).await,

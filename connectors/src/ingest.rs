@@ -3,7 +3,7 @@
 //! ```text
 //!  source ─ reader thread ─┐                        ┌─ ports of every importing dataflow (live)
 //!  source ─ reader thread ─┼─ inbox ─ ingest thread ┤
-//!  source ─ reader thread ─┘          seals ticks   └─ log thread ─ files ─ replay threads ─ ports (replay)
+//!  statement ─ write ──────┘          seals ticks   └─ log thread ─ files ─ replay threads ─ ports (replay)
 //!                                                            └─ on_bound(t): t may leave the process
 //! ```
 //! The ingest thread alone mints times. A tick goes to the ports when it is sealed, before it is durable: computing on it
@@ -21,6 +21,7 @@ mod replay;
 mod seal;
 mod status;
 mod throttle;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -43,6 +44,8 @@ use self::inbox::{Inbox, Stop, TickPolicy};
 use self::replay::Replay;
 pub use self::status::{IngestMetrics, SourceState, SourceStatus};
 use self::throttle::Throttle;
+use self::write::Write;
+pub use self::write::{DIFF, OnDurable, OnSealed, signed_schema};
 use crate::clock::Clock;
 use crate::error::EdgeError;
 use crate::log::bind::Reached;
@@ -183,29 +186,40 @@ impl Ingest {
         let inner = self.inner();
         let object = description.object;
         let mut core = inner.core();
-        core.usable()?;
-        if object == CLOCK || core.sources.contains_key(&object) {
-            return Err(EdgeError::SourceExists { object, name: description.name });
-        }
-        let (log, reached) = match core.recovered.get(&object) {
-            Some((Some(log), reached)) => (Arc::clone(log), reached.clone()),
-            Some((None, reached)) => {
-                (begin_object(&inner.config.data_dir, object, description.logged_schema())?, reached.clone())
-            }
-            None => (begin_object(&inner.config.data_dir, object, description.logged_schema())?, Reached::default()),
-        };
-        check_columns(&description, &log.schema(Part::Rows))?;
-        let (counts, last_tick) = {
-            let extent = log.extent();
-            (extent.counts, extent.last_tick)
-        };
-        core.recovered.remove(&object);
-        let state = SourceState::Reading;
-        let (progress, throttle) = (Arc::default(), Arc::new(Throttle::new(description.pace)));
-        let entry = SourceEntry { description, log, reached, counts, last_tick, state, progress, throttle };
+        let (name, schema) = (description.name.clone(), description.logged_schema());
+        let entry = inner.adopt(&mut core, object, &name, &schema, Some(description))?;
         core.sources.insert(object, entry);
         inner.inbox.add(object);
         if core.started { inner.spawn_reader(&core.sources[&object]) } else { Ok(()) }
+    }
+
+    /// Keeps the log of a table with the columns `schema` from now on, with what it holds already; see [`Ingest::write`].
+    ///
+    /// # Errors
+    /// The object is there already, or its log holds other columns.
+    pub fn add_table(&self, object: ObjectId, name: &str, schema: &SchemaRef) -> Result<(), EdgeError> {
+        let inner = self.inner();
+        let mut core = inner.core();
+        let entry = inner.adopt(&mut core, object, name, &signed_schema(schema), None)?;
+        core.sources.insert(object, entry);
+        Ok(())
+    }
+
+    /// Seals `rows`, with the columns of [`signed_schema`], into a tick of their own. Writes are sealed in the order of the
+    /// calls. Returns at once; `on_sealed` and then `on_durable` are called by the threads of ingest and must not block.
+    /// Both are dropped if ingest ends before.
+    pub fn write(&self, object: ObjectId, rows: RecordBatch, on_sealed: OnSealed, on_durable: OnDurable) {
+        self.inner().inbox.write(Write { object, rows, on_sealed, on_durable });
+    }
+
+    /// Deletes what the log holds of objects that nobody has added: what a deployment left behind that was cut off before
+    /// it reached the catalog.
+    ///
+    /// # Errors
+    /// As of [`Ingest::remove_source`].
+    pub fn remove_unclaimed(&self) -> Result<(), EdgeError> {
+        let unclaimed: Vec<ObjectId> = self.inner().core().recovered.keys().copied().collect();
+        unclaimed.into_iter().try_for_each(|object| self.remove_source(object))
     }
 
     /// Reads a source at another pace from now on. What was read already, a second's worth at most, still comes.
@@ -216,7 +230,9 @@ impl Ingest {
         let mut core = self.inner().core();
         core.usable()?;
         let source = core.sources.get_mut(&object).ok_or(EdgeError::UnknownCollection { collection: object.rows() })?;
-        source.description.pace = pace;
+        if let Some(description) = &mut source.description {
+            description.pace = pace;
+        }
         source.throttle.set(pace);
         Ok(())
     }
@@ -447,9 +463,44 @@ impl Inner {
             .map_err(EdgeError::io("start a thread for", &self.config.data_dir))
     }
 
+    /// A source or table with the log that it has, or with a new one.
+    fn adopt(
+        &self,
+        core: &mut Core,
+        object: ObjectId,
+        name: &str,
+        schema: &SchemaRef,
+        description: Option<SourceDescription>,
+    ) -> Result<SourceEntry, EdgeError> {
+        core.usable()?;
+        if object == CLOCK || core.sources.contains_key(&object) {
+            return Err(EdgeError::SourceExists { object, name: name.to_owned() });
+        }
+        let (log, reached) = match core.recovered.get(&object) {
+            Some((Some(log), reached)) => (Arc::clone(log), reached.clone()),
+            Some((None, reached)) => {
+                (begin_object(&self.config.data_dir, object, SchemaRef::clone(schema))?, reached.clone())
+            }
+            None => (begin_object(&self.config.data_dir, object, SchemaRef::clone(schema))?, Reached::default()),
+        };
+        check_columns(object, name, schema, &log.schema(Part::Rows))?;
+        let (counts, last_tick) = {
+            let extent = log.extent();
+            (extent.counts, extent.last_tick)
+        };
+        core.recovered.remove(&object);
+        // Of a table there is never more to come than what has been written.
+        let state = if description.is_some() { SourceState::Reading } else { SourceState::CaughtUp };
+        let pace = description.as_ref().map(|description| description.pace).unwrap_or_default();
+        let (progress, throttle) = (Arc::default(), Arc::new(Throttle::new(pace)));
+        Ok(SourceEntry { description, log, reached, counts, last_tick, state, progress, throttle })
+    }
+
+    /// Starts to read a source; a table is not read.
     fn spawn_reader(self: &Arc<Self>, source: &SourceEntry) -> Result<(), EdgeError> {
         let inner = Arc::clone(self);
-        let (description, reached) = (source.description.clone(), source.reached.clone());
+        let Some(description) = source.description.clone() else { return Ok(()) };
+        let reached = source.reached.clone();
         let (progress, throttle) = (Arc::clone(&source.progress), Arc::clone(&source.throttle));
         self.spawn(&format!("source {}", description.name), move || {
             // A source that is paused from the start is not even opened: what it reads may be away for good reasons.
@@ -469,7 +520,7 @@ impl Inner {
     }
 }
 
-fn check_columns(description: &SourceDescription, logged: &SchemaRef) -> Result<(), EdgeError> {
+fn check_columns(object: ObjectId, name: &str, declared: &SchemaRef, logged: &SchemaRef) -> Result<(), EdgeError> {
     let columns = |schema: &SchemaRef| {
         let columns: Vec<String> = schema
             .fields()
@@ -480,14 +531,13 @@ fn check_columns(description: &SourceDescription, logged: &SchemaRef) -> Result<
             .collect();
         format!("({})", columns.join(", "))
     };
-    let declared = description.logged_schema();
     if declared.fields() == logged.fields() {
         return Ok(());
     }
     Err(EdgeError::SchemaChanged {
-        object: description.object,
-        name: description.name.clone(),
-        declared: columns(&declared),
+        object,
+        name: name.to_owned(),
+        declared: columns(declared),
         logged: columns(logged),
     })
 }

@@ -38,9 +38,8 @@ pub enum Import {
         schema: SchemaRef,
         /// Where the rows come from.
         port: PortReaders,
-        /// Whether `schema` ends with a BIGINT that the port does not deliver: the place of each row in the order in which
-        /// the port delivers them, from 1 on. It is the same for every number of workers.
-        numbered: bool,
+        /// What the rows of the port are.
+        form: PortForm,
     },
     /// A collection of another dataflow, through its arrangement. The control plane guarantees that the arrangement's
     /// since is not beyond the importer's `as_of`; every worker asserts it.
@@ -50,6 +49,18 @@ pub enum Import {
         /// Its columns.
         schema: SchemaRef,
     },
+}
+
+/// What the rows of a port are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortForm {
+    /// Rows that come, with the columns of the import.
+    Rows,
+    /// Rows that come. The import's columns end with a BIGINT that the port does not deliver: the place of each row in the
+    /// order in which the port delivers them, from 1 on. It is the same for every number of workers.
+    Numbered,
+    /// Rows that come and go. Behind the import's columns the port delivers a BIGINT that is no column: the row's diff.
+    Signed,
 }
 
 impl Import {

@@ -45,9 +45,7 @@ pub(crate) fn render<'scope>(
     let mut imported: BTreeMap<CollectionId, Chunks<'scope>> = BTreeMap::new();
     for import in &description.imports {
         let stream = match import {
-            Import::Source { schema, port, numbered, .. } => {
-                source::source(scope, port, numbered.then_some(schema), context)
-            }
+            Import::Source { schema, port, form, .. } => source::source(scope, port, (*form, schema), context),
             Import::View { collection, schema } => import::import(scope, *collection, schema, context),
         };
         imported.insert(import.collection(), Chunks::new(stream));

@@ -10,9 +10,10 @@ use crate::refusal;
 use crate::v1::view_admin_service_client::ViewAdminServiceClient;
 use crate::v1::view_service_client::ViewServiceClient;
 use crate::v1::{
-    DeployRequest, DeployResponse, DropRequest, DropResponse, ErrorDetail, ExplainRequest, ExplainResponse, GetRequest,
-    GetResponse, GetStatusRequest, GetStatusResponse, ListRequest, ListResponse, QueryRequest, QueryResponse,
-    SubscribeRequest, SubscribeResponse, WatchDeploymentRequest, WatchDeploymentResponse,
+    DeployRequest, DeployResponse, DropRequest, DropResponse, ErrorDetail, ExecuteRequest, ExecuteResponse,
+    ExplainRequest, ExplainResponse, GetRequest, GetResponse, GetStatusRequest, GetStatusResponse, ListRequest,
+    ListResponse, QueryRequest, QueryResponse, SubscribeRequest, SubscribeResponse, WatchDeploymentRequest,
+    WatchDeploymentResponse,
 };
 
 /// The largest message that client and server send or accept, in bytes.
@@ -108,6 +109,12 @@ impl Client {
     pub async fn deploy(&self, request: DeployRequest) -> Result<DeployResponse, ClientError> {
         let answer = self.admin.clone().deploy(request).await;
         answer.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// Carries out statements of any kind, in order.
+    pub async fn execute(&self, request: ExecuteRequest) -> Result<Messages<ExecuteResponse>, ClientError> {
+        let answer = self.admin.clone().execute(request).await;
+        self.messages(answer)
     }
 
     /// Drops an object.

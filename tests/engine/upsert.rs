@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_dataflow::plan::{AggregateFunc, Op, Plan};
-use headwater_dataflow::protocol::Import;
+use headwater_dataflow::protocol::{Import, PortForm};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Timestamp};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -177,7 +177,7 @@ fn create(world: &mut World, driver: &mut Driver, rule: &Rule, as_of: Timestamp)
     let mut seam = world.import(&[0], Some(as_of), driver);
     let numbered = |import: Import| match import {
         Import::Source { collection, port, .. } => {
-            Import::Source { collection, schema: numbered(), port, numbered: true }
+            Import::Source { collection, schema: numbered(), port, form: PortForm::Numbered }
         }
         view @ Import::View { .. } => view,
     };

@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use headwater_connectors::source::{Pace, SourceDescription};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, errors_schema};
 
-use crate::sql::{ObjectKind, PlannedView, Relation, RelationKind, Relations};
+use crate::sql::{ObjectKind, PlannedView, Relation, RelationKind, Relations, Table};
 
 /// The ending of the name of an object's errors relation.
 pub const ERRORS_SUFFIX: &str = "$errors";
@@ -46,6 +46,13 @@ pub enum Definition {
         /// How the rows of an enveloped source are maintained.
         table: Option<Box<PlannedView>>,
     },
+    /// Rows that statements bring.
+    Table {
+        /// What was declared.
+        table: Arc<Table>,
+        /// How the rows are maintained.
+        planned: Box<PlannedView>,
+    },
     /// A name for a query.
     View {
         /// The query.
@@ -60,6 +67,7 @@ impl Object {
     pub fn kind(&self) -> ObjectKind {
         match self.definition {
             Definition::Source { .. } => ObjectKind::Source,
+            Definition::Table { .. } => ObjectKind::Table,
             Definition::View { .. } => ObjectKind::View,
             Definition::MaterializedView(_) => ObjectKind::MaterializedView,
         }
@@ -72,14 +80,19 @@ impl Object {
         Some(Object { definition: Definition::Source { description, table: table.clone() }, ..self.clone() })
     }
 
-    /// How a dataflow maintains the object, if one does: materialised views and enveloped sources. Other sources are read
-    /// from the log.
+    /// How a dataflow maintains the object, if one does: materialised views, tables and enveloped sources. Other sources
+    /// are read from the log.
     pub fn maintained(&self) -> Option<&PlannedView> {
         match &self.definition {
             Definition::Source { table, .. } => table.as_deref(),
             Definition::View { .. } => None,
-            Definition::MaterializedView(planned) => Some(planned),
+            Definition::Table { planned, .. } | Definition::MaterializedView(planned) => Some(planned),
         }
+    }
+
+    /// Whether its rows stand in a log of its own: sources and tables.
+    pub fn has_log(&self) -> bool {
+        matches!(self.kind(), ObjectKind::Source | ObjectKind::Table)
     }
 
     /// The columns of one of its collections.
@@ -160,7 +173,7 @@ impl Catalog {
             None => (self.find(name.strip_suffix(ERRORS_SUFFIX)?)?, Part::Errors),
         };
         let collection = CollectionId { object: object.id, part };
-        matches!(object.kind(), ObjectKind::Source | ObjectKind::MaterializedView).then_some((collection, object))
+        (object.kind() != ObjectKind::View).then_some((collection, object))
     }
 
     /// The object that a name that was found in a query belongs to.
@@ -184,13 +197,13 @@ impl Catalog {
         doomed.into_iter().rev().collect()
     }
 
-    /// The sources that `id` reads, directly or through views; `id` itself if it is one.
+    /// The sources and tables that `id` reads, directly or through views; `id` itself if it is one.
     pub fn sources(&self, id: ObjectId) -> BTreeSet<ObjectId> {
         let mut found = BTreeSet::new();
         let mut open = vec![id];
         let mut seen = BTreeSet::new();
         while let Some(object) = open.pop().filter(|id| seen.insert(*id)).and_then(|id| self.objects.get(&id)) {
-            if object.kind() == ObjectKind::Source {
+            if object.has_log() {
                 found.insert(object.id);
             }
             open.extend(object.reads.iter().copied().filter(|id| !seen.contains(id)));
@@ -207,7 +220,7 @@ impl Relations for Catalog {
                 let owner = self.objects.get(self.names.get(name.strip_suffix(ERRORS_SUFFIX)?)?)?;
                 let append_only = match owner.kind() {
                     ObjectKind::Source => true,
-                    ObjectKind::MaterializedView => false,
+                    ObjectKind::MaterializedView | ObjectKind::Table => false,
                     ObjectKind::View => return None,
                 };
                 let collection = owner.id.errors();
@@ -217,11 +230,13 @@ impl Relations for Catalog {
         };
         let kind = match &object.definition {
             Definition::View { query } => RelationKind::View { query: query.clone() },
-            Definition::Source { .. } | Definition::MaterializedView(_) => RelationKind::Collection {
-                collection: object.id.rows(),
-                schema: SchemaRef::clone(&object.schema),
-                append_only: object.append_only,
-            },
+            Definition::Source { .. } | Definition::Table { .. } | Definition::MaterializedView(_) => {
+                RelationKind::Collection {
+                    collection: object.id.rows(),
+                    schema: SchemaRef::clone(&object.schema),
+                    append_only: object.append_only,
+                }
+            }
         };
         Some(Relation { name: object.name.clone(), kind })
     }

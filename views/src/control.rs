@@ -9,7 +9,8 @@ use arrow::datatypes::SchemaRef;
 use headwater_dataflow::repr::{Diff, ObjectId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sql::{ObjectKind, SqlError};
+use crate::sql::{ObjectKind, Parsed, PlannedRead, PlannedWrite, SqlError};
+use crate::tables::SharedWriter;
 
 /// A text of statements and where it came from.
 #[derive(Clone, Debug)]
@@ -109,6 +110,8 @@ pub enum Action {
     Unchanged,
     /// The source is read at another pace.
     Altered,
+    /// The table got its first rows.
+    Inserted,
     /// The object was dropped.
     Dropped,
     /// The statement only returned rows.
@@ -186,6 +189,15 @@ pub struct QueryAnswer {
     pub schema: SchemaRef,
     /// The rows.
     pub batches: Vec<RecordBatch>,
+}
+
+/// A statement that writes, planned, and the writer that carries it out.
+#[derive(Debug)]
+pub struct WriteOrder {
+    /// The statement.
+    pub planned: PlannedWrite,
+    /// The writer of its table.
+    pub writer: SharedWriter,
 }
 
 /// What to subscribe to.
@@ -330,6 +342,22 @@ pub enum Request {
         /// The rows.
         reply: Reply<QueryAnswer>,
     },
+    /// [`Control::read`].
+    Read {
+        /// The read.
+        planned: Box<PlannedRead>,
+        /// The rows.
+        reply: Reply<QueryAnswer>,
+    },
+    /// [`Control::plan_write`].
+    PlanWrite {
+        /// The statement.
+        statement: Box<Parsed>,
+        /// The lines behind a COPY.
+        data: Option<String>,
+        /// The plan.
+        reply: Reply<WriteOrder>,
+    },
     /// [`Control::subscribe`].
     Subscribe {
         /// What to subscribe to.
@@ -394,10 +422,23 @@ impl Control {
         self.ask(|reply| Request::Explain { target, reply }).await
     }
 
-    /// Any SELECT over views and sources at one time: `at`, or the newest time that all of them have reached.
+    /// Any SELECT over views, tables and sources at one time: `at`, or the newest time that all of them have reached, which
+    /// is not before the last write into any of the tables.
     pub async fn query(&self, sql: &str, at: Option<Timestamp>) -> Result<QueryAnswer, ControlError> {
         let sql = sql.to_owned();
         self.ask(|reply| Request::Query { sql, at, reply }).await
+    }
+
+    /// The rows of a planned read at the newest time, which everything that has been written so far has reached.
+    pub async fn read(&self, planned: PlannedRead) -> Result<QueryAnswer, ControlError> {
+        let planned = Box::new(planned);
+        self.ask(|reply| Request::Read { planned, reply }).await
+    }
+
+    /// Plans a statement that writes into a table. Places in errors are counted from its beginning.
+    pub async fn plan_write(&self, statement: Parsed, data: Option<String>) -> Result<WriteOrder, ControlError> {
+        let statement = Box::new(statement);
+        self.ask(|reply| Request::PlanWrite { statement, data, reply }).await
     }
 
     /// Opens a subscription. Dropping the receiver ends it. The queue is bounded: a subscriber that falls behind gets

@@ -15,6 +15,7 @@ mod deploy;
 mod plan;
 mod progress;
 mod reads;
+mod writes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::catalog::store::Store;
 use crate::control::{ControlError, QueryAnswer, Reply, Request};
 use crate::hub::{Acknowledged, Frontiers, Hub};
 use crate::metrics::Observed;
+use crate::tables::SharedWriter;
 use crate::watched;
 use dataflows::Dataflow;
 use deploy::Deployment;
@@ -108,6 +110,8 @@ pub struct Coordinator {
     dataflows: BTreeMap<ObjectId, Dataflow>,
     /// Dropped sources whose readers have not gone yet.
     doomed_sources: Vec<ObjectId>,
+    /// Of every table that has been written into since the start: its writer, who lets one statement in at a time.
+    writers: BTreeMap<ObjectId, SharedWriter>,
     reads: Vec<WaitingRead>,
     read_permits: Arc<tokio::sync::Semaphore>,
     watchers: Vec<Watcher>,
@@ -131,6 +135,7 @@ impl Coordinator {
             frontiers: parts.hub.frontiers(),
             dataflows: BTreeMap::new(),
             doomed_sources: Vec::new(),
+            writers: BTreeMap::new(),
             reads: Vec::new(),
             read_permits: Arc::new(tokio::sync::Semaphore::new(reads::READS_MAX)),
             watchers: Vec::new(),
@@ -190,6 +195,10 @@ impl Coordinator {
             Request::Get { name, reply } => drop(reply.send(self.get(&name))),
             Request::Explain { target, reply } => drop(reply.send(self.explain(&target))),
             Request::Query { sql, at, reply } => self.query(sql, at, reply),
+            Request::Read { planned, reply } => self.read_planned(*planned, reply),
+            Request::PlanWrite { statement, data, reply } => {
+                drop(reply.send(self.plan_write(&statement, data.as_deref())));
+            }
             Request::Subscribe { options, reply } => drop(reply.send(self.subscribe(options))),
             Request::Status { reply } => drop(reply.send(Ok(self.status()))),
         }

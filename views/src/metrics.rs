@@ -143,6 +143,15 @@ impl Objects {
         write_family(encoder, described, MetricType::Counter, updates)
     }
 
+    fn tables(encoder: &mut DescriptorEncoder<'_>, objects: &[ObservedObject]) -> fmt::Result {
+        let tables = || objects.iter().filter(|object| object.kind == ObjectKind::Table);
+        let written = tables().map(|table| ([("table", table.name.clone())], ConstCounter::new(table.updates)));
+        let described = ("table_rows_written", "Rows that came or went over the life of the table", None);
+        write_family(encoder, described, MetricType::Counter, written)?;
+        let serving = tables().map(|table| ([("table", table.name.clone())], ConstGauge::new(flag(table.serving))));
+        write_family(encoder, ("table_serving", "1 if the table can be read", None), MetricType::Gauge, serving)
+    }
+
     fn sources(encoder: &mut DescriptorEncoder<'_>, objects: &[ObservedObject]) -> fmt::Result {
         let of = |value: fn(&ObservedObject) -> u64| {
             let sources = objects.iter().filter(|object| object.kind == ObjectKind::Source);
@@ -181,6 +190,7 @@ impl Collector for Objects {
         let encoder = &mut encoder;
         Objects::views(encoder, &observed.objects)?;
         Objects::sources(encoder, &observed.objects)?;
+        Objects::tables(encoder, &observed.objects)?;
         let bound = ("bound_timestamp", "The last durable time, since the Unix epoch", Some(Unit::Seconds));
         write(encoder, bound, &ConstGauge::new(seconds(observed.bound)))?;
         let subscriptions = ("subscriptions", "Open subscriptions", None);

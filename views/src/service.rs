@@ -6,6 +6,7 @@
 mod admin;
 mod columns;
 mod encoder;
+mod execute;
 mod objects;
 mod read;
 mod refusal;

@@ -14,6 +14,7 @@ mod provider;
 mod read;
 mod session;
 mod statement;
+mod write;
 
 use arrow::datatypes::SchemaRef;
 use headwater_dataflow::repr::CollectionId;
@@ -24,8 +25,12 @@ pub use explain::{explain, explain_plan};
 pub use plan::{PlannedView, plan_view, plan_view_as};
 pub use read::{PlannedRead, plan_read};
 pub use statement::{
-    AlterSource, CreateSource, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed, Show,
-    Statement, parse,
+    AlterSource, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed,
+    Show, Statement, Write, parse,
+};
+pub use write::{
+    Completion, EXCLUDED, OnConflict, PlannedWrite, RowsOf, Table, WriteKind, Written, first_rows, plan_table,
+    plan_write,
 };
 
 /// The kinds of objects in the catalog.
@@ -37,6 +42,8 @@ pub enum ObjectKind {
     View,
     /// A query whose answer is maintained.
     MaterializedView,
+    /// Rows that statements bring.
+    Table,
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -45,6 +52,7 @@ impl std::fmt::Display for ObjectKind {
             ObjectKind::Source => "source",
             ObjectKind::View => "view",
             ObjectKind::MaterializedView => "materialized view",
+            ObjectKind::Table => "table",
         })
     }
 }

@@ -90,6 +90,7 @@ fn standing(outcomes: &[StatementOutcome]) -> Vec<String> {
             | StatementAction::Unchanged
             | StatementAction::Answered
             | StatementAction::Altered
+            | StatementAction::Inserted
             | StatementAction::Unspecified => {}
         }
     }
@@ -140,6 +141,8 @@ fn action(action: StatementAction, dry_run: bool) -> &'static str {
         (StatementAction::Created, true) => "would create",
         (StatementAction::Dropped, false) => "dropped",
         (StatementAction::Dropped, true) => "would drop",
+        (StatementAction::Inserted, false) => "inserted",
+        (StatementAction::Inserted, true) => "would insert",
         (StatementAction::Altered, false) => "altered",
         (StatementAction::Altered, true) => "would alter",
         (StatementAction::Unchanged, _) => "unchanged",

@@ -36,7 +36,8 @@ fn columns(object: &Object) -> Vec<[String; 3]> {
     object.schema.iter().flat_map(|schema| &schema.columns).map(column).collect()
 }
 
-fn write_table(out: &mut impl Write, object: &Object) -> io::Result<()> {
+/// One object, for people.
+pub(super) fn write_table(out: &mut impl Write, object: &Object) -> io::Result<()> {
     let reads = if object.reads.is_empty() { "-".to_owned() } else { object.reads.join(", ") };
     let figures = [
         ("name", object.name.clone()),

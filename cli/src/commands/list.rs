@@ -1,4 +1,4 @@
-//! `headwater list`: the sources and views.
+//! `headwater list`: the sources, tables and views.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! How sources and views are named and shown.
+//! How sources, tables and views are named and shown.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ pub(super) fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Source => "source",
         ObjectKind::View => "view",
         ObjectKind::MaterializedView => "materialized view",
+        ObjectKind::Table => "table",
     }
 }
 

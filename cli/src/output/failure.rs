@@ -34,6 +34,15 @@ impl Failure {
         Failure { message: message.into(), place: None, hint: hint.into() }
     }
 
+    /// The same failure; if it has no place, in this line of `origin`, unless that is 0.
+    pub(crate) fn or_in(mut self, origin: &str, line: u32) -> Failure {
+        let line = usize::try_from(line).ok().filter(|line| *line > 0);
+        if let (None, Some(line)) = (&self.place, line) {
+            self.place = Some(Place { origin: origin.to_owned(), line, column: 0, text: None });
+        }
+        self
+    }
+
     /// Says why a call failed. `texts` are the (name, text) pairs that were sent, in which the offending line is looked up.
     pub(crate) fn of_call(error: ClientError, texts: &[(String, String)]) -> Failure {
         match error {

@@ -7,6 +7,7 @@ use headwater_dataflow::repr::{ObjectId, Timestamp};
 
 use super::Inner;
 use super::durable::Bound;
+use super::write::OnDurable;
 use crate::error::EdgeError;
 use crate::log::{Log, LogTick};
 
@@ -15,8 +16,8 @@ pub(crate) const COMMANDS_MAX: usize = 64;
 
 /// What the log thread does.
 pub(crate) enum LogCommand {
-    /// Make a tick durable.
-    Commit(LogTick),
+    /// Make a tick durable; say so to whoever wrote into it.
+    Commit(LogTick, Option<OnDurable>),
     /// Forget an object and delete its files.
     Remove(ObjectId, Sender<Result<(), EdgeError>>),
 }
@@ -25,11 +26,14 @@ pub(crate) enum LogCommand {
 pub(crate) fn run(inner: &Arc<Inner>, mut log: Log, commands: &Receiver<LogCommand>, on_bound: &dyn Fn(Timestamp)) {
     let mut announced = inner.durable.bound().tick;
     while let Ok(first) = commands.recv() {
-        let mut ticks = Vec::new();
+        let (mut ticks, mut written) = (Vec::new(), Vec::new());
         let mut removal = None;
         for command in std::iter::once(first).chain(commands.try_iter()) {
             match command {
-                LogCommand::Commit(tick) => ticks.push(tick),
+                LogCommand::Commit(tick, on_durable) => {
+                    ticks.push(tick);
+                    written.extend(on_durable);
+                }
                 LogCommand::Remove(object, done) => {
                     removal = Some((object, done));
                     break;
@@ -45,6 +49,7 @@ pub(crate) fn run(inner: &Arc<Inner>, mut log: Log, commands: &Receiver<LogComma
             inner.durable.advance(bound);
             inner.inbox.committed(ticks.len());
             on_bound(bound.tick);
+            written.into_iter().for_each(|on_durable| on_durable());
         }
         if let Some((object, done)) = removal {
             let removed = log.remove(object);

@@ -17,10 +17,10 @@ use crate::source::{SourceDescription, SourceProgress};
 /// A clock that runs ahead by more than this is reported, in milliseconds.
 const JUMP_MS: u64 = 60_000;
 
-/// A source that is being read.
+/// A source that is being read, or a table.
 pub(crate) struct SourceEntry {
-    /// What it reads.
-    pub(crate) description: SourceDescription,
+    /// What it reads; `None` for a table.
+    pub(crate) description: Option<SourceDescription>,
     /// Its log.
     pub(crate) log: Arc<ObjectLog>,
     /// How much of it is in sealed ticks.

@@ -2,7 +2,7 @@
 //!
 //! It decides *when* a tick closes: when rows wait and the previous tick is durable, or when rows have waited long enough
 //! or are many enough and only a few ticks are still on their way to the disk, or when nothing happened for a while.
-//! A source whose rows wait too long for a tick makes its reader wait, no other.
+//! A source whose rows wait too long for a tick makes its reader wait, no other. A write closes a tick at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -12,10 +12,14 @@ use arrow::array::RecordBatch;
 use headwater_dataflow::repr::ObjectId;
 
 use super::status::SourceState;
+use super::write::Write;
 use crate::log::bind::Reached;
 
 /// Sealed ticks that may wait for the disk.
 const IN_FLIGHT_MAX: usize = 4;
+/// Sealed ticks that may wait for the disk while writes come. Each is acknowledged by itself, so the more of them go to the
+/// disk together the better.
+const WRITES_IN_FLIGHT_MAX: usize = 64;
 /// A reader waits while its source has this many ticks' worth of rows in the inbox.
 const WAITING_TICKS_MAX: usize = 4;
 
@@ -130,6 +134,8 @@ pub(crate) enum Stop {
 #[derive(Debug)]
 struct State {
     queues: BTreeMap<ObjectId, Queue>,
+    /// Bounded by those who write: each waits until its write is sealed.
+    writes: VecDeque<Write>,
     in_flight: usize,
     stop: Option<Stop>,
     last_tick: Instant,
@@ -184,7 +190,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Seal a tick with this, perhaps nothing.
-    Seal(Vec<Taken>),
+    Seal(Vec<Taken>, Option<Write>),
     /// Note the new states of these sources; nothing of them needs a tick.
     Note(Vec<Taken>),
     /// End.
@@ -215,8 +221,14 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// An empty inbox.
     pub(crate) fn new(policy: TickPolicy) -> Inbox {
-        let state =
-            State { queues: BTreeMap::new(), in_flight: 0, stop: None, last_tick: Instant::now(), first: ObjectId(0) };
+        let state = State {
+            queues: BTreeMap::new(),
+            writes: VecDeque::new(),
+            in_flight: 0,
+            stop: None,
+            last_tick: Instant::now(),
+            first: ObjectId(0),
+        };
         Inbox { state: Mutex::new(state), arrived: Condvar::new(), room: Condvar::new(), policy }
     }
 
@@ -245,6 +257,10 @@ impl Inbox {
         let mut state = self.lock();
         if state.stop != Some(Stop::Abandon) {
             state.stop = Some(stop);
+        }
+        if stop == Stop::Abandon {
+            // Whoever waits for them learns from the dropped callbacks that nothing was written.
+            state.writes.clear();
         }
         drop(state);
         self.arrived.notify_all();
@@ -276,6 +292,16 @@ impl Inbox {
         }
     }
 
+    /// Leaves a write, behind those that were left before. It is dropped if the inbox is closed.
+    pub(crate) fn write(&self, write: Write) {
+        let mut state = self.lock();
+        if state.stop.is_none() {
+            state.writes.push_back(write);
+            drop(state);
+            self.arrived.notify_all();
+        }
+    }
+
     /// So many sealed ticks have become durable.
     pub(crate) fn committed(&self, ticks: usize) {
         self.lock().in_flight -= ticks;
@@ -290,10 +316,15 @@ impl Inbox {
             let oldest = state.oldest();
             let draining = match state.stop {
                 Some(Stop::Abandon) => return Next::Stop,
-                Some(Stop::Drain) if oldest.is_none() => return Next::Stop,
+                Some(Stop::Drain) if oldest.is_none() && state.writes.is_empty() => return Next::Stop,
                 Some(Stop::Drain) => true,
                 None => false,
             };
+            if state.in_flight < WRITES_IN_FLIGHT_MAX
+                && let Some(write) = state.writes.pop_front()
+            {
+                return Next::Seal(self.take(&mut state, now), Some(write));
+            }
             let room = state.in_flight < IN_FLIGHT_MAX;
             let mut wake_at = None;
             match oldest {
@@ -301,7 +332,7 @@ impl Inbox {
                     let late = oldest + self.policy.wait_max;
                     let full = state.waiting_cost() >= self.policy.rows_max;
                     if state.in_flight == 0 || (room && (draining || full || late <= now)) {
-                        return Next::Seal(self.take(&mut state, now));
+                        return Next::Seal(self.take(&mut state, now), None);
                     }
                     if room {
                         wake_at = Some(late);
@@ -313,7 +344,7 @@ impl Inbox {
                     }
                     let idle_at = state.last_tick + self.policy.idle;
                     if room && idle_at <= now {
-                        return Next::Seal(self.take(&mut state, now));
+                        return Next::Seal(self.take(&mut state, now), None);
                     }
                     if room {
                         wake_at = Some(idle_at);

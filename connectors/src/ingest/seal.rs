@@ -8,10 +8,12 @@ use arrow::error::ArrowError;
 
 use super::Inner;
 use super::commit::LogCommand;
-use super::core::SealPart;
+use super::core::{Overflow, SealPart};
 use super::inbox::{Next, Taken};
 use super::replay::Replay;
+use super::write::{self, OnDurable, Write};
 use crate::error::EdgeError;
+use crate::log::LogTick;
 
 /// Seals ticks until the inbox is closed.
 pub(crate) fn run(inner: &Arc<Inner>) {
@@ -26,7 +28,7 @@ pub(crate) fn run(inner: &Arc<Inner>) {
                     core.note(object, items.into_iter().next_back().expect("at least one item was taken").state);
                 }
             }
-            Next::Seal(taken) => {
+            Next::Seal(taken, written) => {
                 let parts = match taken.into_iter().map(seal_part).collect::<Result<Vec<_>, _>>() {
                     Ok(parts) => parts,
                     Err(error) => {
@@ -34,9 +36,8 @@ pub(crate) fn run(inner: &Arc<Inner>) {
                         return inner.fail(&EdgeError::LogFailed { message });
                     }
                 };
-                let now_ms = inner.config.clock.now_ms();
-                let (tick, overflows) = inner.core().seal(now_ms, parts);
-                if log.send(LogCommand::Commit(tick)).is_err() {
+                let (tick, on_durable, overflows) = seal(inner, parts, written);
+                if log.send(LogCommand::Commit(tick, on_durable)).is_err() {
                     return;
                 }
                 for overflow in overflows {
@@ -45,6 +46,30 @@ pub(crate) fn run(inner: &Arc<Inner>) {
             }
         }
     }
+}
+
+/// Seals a tick, and tells whoever wrote into it.
+fn seal(
+    inner: &Inner,
+    mut parts: Vec<SealPart>,
+    written: Option<Write>,
+) -> (LogTick, Option<OnDurable>, Vec<Overflow>) {
+    let now_ms = inner.config.clock.now_ms();
+    let mut core = inner.core();
+    let Some(Write { object, rows, on_sealed, on_durable }) = written else {
+        let (tick, overflows) = core.seal(now_ms, parts);
+        return (tick, None, overflows);
+    };
+    // The table may have been dropped while the rows were on their way.
+    let there = core.sources.contains_key(&object);
+    if there {
+        parts.push(write::seal_part(object, rows));
+    }
+    let (tick, overflows) = core.seal(now_ms, parts);
+    drop(core);
+    let unknown = EdgeError::UnknownCollection { collection: object.rows() };
+    on_sealed(if there { Ok(tick.tick) } else { Err(unknown) });
+    (tick, there.then_some(on_durable), overflows)
 }
 
 /// One batch of rows and one of errors, however many items they came in.

@@ -4,6 +4,7 @@ mod crashes;
 mod files;
 mod seams;
 mod sources;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::fs;

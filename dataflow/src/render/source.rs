@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::Int64Array;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::source as build_source;
@@ -15,8 +15,8 @@ use super::context::batch;
 use super::import::CHUNK_ROWS;
 use super::{ChunkStream, Context, InFlight};
 use crate::port::{PortItem, PortReader};
-use crate::protocol::PortReaders;
-use crate::repr::{Chunk, Delta, Timestamp};
+use crate::protocol::{PortForm, PortReaders};
+use crate::repr::{Chunk, Delta, Diffs, Timestamp};
 
 /// Rows of a snapshot that one activation releases: a hydration yields between them, so that live views keep their
 /// latency.
@@ -35,17 +35,17 @@ impl Drop for SourceToken {
     }
 }
 
-/// Reads a port: the snapshot at `as_of`, then tick after tick, at most eight of them in flight. With `numbered`, rows
-/// have these columns, of which the last is their place in the port's order.
+/// Reads a port: the snapshot at `as_of`, then tick after tick, at most eight of them in flight. The rows that leave have
+/// the columns `schema`.
 pub(super) fn source<'scope>(
     scope: Scope<'scope, Timestamp>,
     port: &PortReaders,
-    numbered: Option<&SchemaRef>,
+    (form, schema): (PortForm, &SchemaRef),
     context: &mut Context<'_>,
 ) -> ChunkStream<'scope> {
     let reader = port.take(context.index);
     let (index, peers, as_of) = (context.index, context.peers, context.as_of);
-    let numbered = numbered.cloned();
+    let schema = SchemaRef::clone(schema);
     // Every worker is delivered every row, so that all of them count alike.
     let mut arrived = 0;
     let alive = Rc::new(Cell::new(true));
@@ -76,7 +76,11 @@ pub(super) fn source<'scope>(
                 arrived += chunk.delta.len();
                 if len > 0 {
                     let delta = chunk.delta.slice(offset, len);
-                    let delta = numbered.iter().fold(delta, |delta, schema| number(&delta, before, schema));
+                    let delta = match form {
+                        PortForm::Rows => delta,
+                        PortForm::Numbered => number(&delta, before, &schema),
+                        PortForm::Signed => sign(&delta, &schema),
+                    };
                     let mut session = output.session(&*capability);
                     for offset in (0..delta.len()).step_by(CHUNK_ROWS) {
                         let delta = delta.slice(offset, CHUNK_ROWS.min(delta.len() - offset));
@@ -143,4 +147,12 @@ fn number(delta: &Delta, before: usize, schema: &SchemaRef) -> Delta {
     let mut columns = delta.rows.columns().to_vec();
     columns.push(Arc::new(places));
     Delta { rows: batch(schema, columns, delta.len()), diffs: delta.diffs.clone() }
+}
+
+/// Rows whose last column is their diff.
+fn sign(delta: &Delta, schema: &SchemaRef) -> Delta {
+    let mut columns = delta.rows.columns().to_vec();
+    let diffs = columns.pop().expect("signed rows end with their diffs");
+    let diffs = diffs.as_primitive::<Int64Type>().values().iter().copied().collect();
+    Delta { rows: batch(schema, columns, delta.len()), diffs: Diffs::Each(diffs) }
 }

@@ -41,7 +41,7 @@ impl Coordinator {
         explained.map_err(|error| ControlError::Sql { origin: "<explain>".to_owned(), error })
     }
 
-    /// Opens a subscription to materialised views and enveloped sources.
+    /// Opens a subscription to materialised views, tables and enveloped sources.
     pub(super) fn subscribe(
         &self,
         options: SubscribeOptions,
@@ -85,6 +85,7 @@ impl Coordinator {
         let of = |kind: ObjectKind| self.list().into_iter().filter(|info| info.kind == kind).collect::<Vec<_>>();
         match show {
             Show::Sources => object_rows(&of(ObjectKind::Source)),
+            Show::Tables => object_rows(&of(ObjectKind::Table)),
             Show::Views => object_rows(&of(ObjectKind::View)),
             Show::MaterializedViews => object_rows(&of(ObjectKind::MaterializedView)),
             Show::Objects => object_rows(&self.list()),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_dataflow::port::PortFeed;
-use headwater_dataflow::protocol::{DataflowDescription, Import, PortReaders};
+use headwater_dataflow::protocol::{DataflowDescription, Import, PortForm, PortReaders};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, Timestamp};
 
 use super::Coordinator;
@@ -39,7 +39,7 @@ pub(super) enum Stage {
 
 /// A dataflow of the engine.
 pub(super) struct Dataflow {
-    /// The objects whose collections it imports; that of an enveloped source imports its own log.
+    /// The objects whose collections it imports; that of a table or an enveloped source imports its own log.
     imports: BTreeSet<ObjectId>,
     /// Where its snapshot comes in.
     pub(super) feeds: Vec<PortFeed>,
@@ -64,9 +64,14 @@ impl Coordinator {
         let mut imports = Vec::new();
         for collection in &collections {
             let collection = *collection;
-            let numbered = collection == object.id.rows();
+            let own = collection == object.id.rows();
+            let form = match &object.definition {
+                Definition::Source { .. } if own => PortForm::Numbered,
+                Definition::Table { .. } if own => PortForm::Signed,
+                _ => PortForm::Rows,
+            };
             let schema = match (&object.definition, self.catalog.get(collection.object)) {
-                (Definition::Source { description, .. }, _) if numbered => record_schema(description),
+                (Definition::Source { description, .. }, _) if own => record_schema(description),
                 (_, Some(read)) => read.columns(collection.part),
                 (_, None) if collection.object == object.id => object.columns(collection.part),
                 (_, None) => Arc::new(arrow::datatypes::Schema::empty()),
@@ -74,14 +79,14 @@ impl Coordinator {
             imports.push(match ports.remove(&collection) {
                 Some((feed, readers)) => {
                     feeds.push(feed);
-                    Import::Source { collection, schema, port: PortReaders::new(readers), numbered }
+                    Import::Source { collection, schema, port: PortReaders::new(readers), form }
                 }
                 None => Import::View { collection, schema },
             });
         }
         let imported: BTreeSet<ObjectId> = collections.iter().map(|collection| collection.object).collect();
         let mut sources: BTreeSet<ObjectId> = imported.iter().flat_map(|read| self.catalog.sources(*read)).collect();
-        if object.kind() == ObjectKind::Source {
+        if object.has_log() {
             sources.insert(object.id);
         }
         let dataflow = Dataflow { imports: imported, feeds, stage: Stage::Live, catch_up: CatchUp::new(sources) };
@@ -138,7 +143,8 @@ impl Coordinator {
                 dataflow.stage = Stage::Closing;
                 self.parts.hub.close(object.id, &format!("{} \"{}\" was dropped", object.kind(), object.name));
             }
-            if object.kind() == ObjectKind::Source {
+            self.writers.remove(&object.id);
+            if object.has_log() {
                 self.doomed_sources.push(object.id);
             }
         }
@@ -180,10 +186,10 @@ impl Coordinator {
         }
     }
 
-    /// Stops a dropped source and deletes its log. What cannot be deleted is tried again at the next start.
+    /// Stops a dropped source or table and deletes its log. What cannot be deleted is tried again at the next start.
     pub(super) fn remove_source(&self, id: ObjectId) {
         if let Err(error) = self.parts.ingest.remove_source(id) {
-            tracing::warn!(object = %id, error = with_causes(&error), "cannot remove the log of a dropped source");
+            tracing::warn!(object = %id, error = with_causes(&error), "cannot remove the log of a dropped source or table");
         }
     }
 

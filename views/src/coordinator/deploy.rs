@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use headwater_dataflow::repr::{ObjectId, Timestamp};
 
 use super::asking::Found;
@@ -82,7 +83,7 @@ impl Coordinator {
                     _ => return Err(RecoveryError::Contradiction(format!("{id} is altered but is no source"))),
                 },
                 store::Change::Drop { id } => match alive.remove(&id) {
-                    Some((_, ObjectKind::Source, ..)) => dropped_sources.push(id),
+                    Some((_, ObjectKind::Source | ObjectKind::Table, ..)) => dropped_sources.push(id),
                     Some(_) => {}
                     None => return Err(RecoveryError::Contradiction(format!("{id} is dropped but was not there"))),
                 },
@@ -97,7 +98,7 @@ impl Coordinator {
             if let Some(altered) = pace.and_then(|pace| object.at_pace(pace)) {
                 object = Arc::new(altered);
             }
-            coordinator.bring_to_life(&object, Some(as_of)).map_err(|error| RecoveryError::Object {
+            coordinator.bring_to_life(&object, Some(as_of), false).map_err(|error| RecoveryError::Object {
                 name,
                 kind,
                 error,
@@ -107,6 +108,10 @@ impl Coordinator {
         coordinator.catalog.reserve(last_id);
         for id in dropped_sources {
             coordinator.remove_source(id);
+        }
+        // First rows of a table that the catalog never knew.
+        if let Err(error) = coordinator.parts.ingest.remove_unclaimed() {
+            tracing::warn!(error = with_causes(&error), "cannot remove logs that belong to nothing");
         }
         Ok(coordinator)
     }
@@ -179,10 +184,11 @@ impl Coordinator {
     fn proceed(&mut self, mut deployment: Deployment) {
         while let Some(step) = deployment.steps.pop_front() {
             let rows = match &step.work {
-                Work::Create(object) => self.create(object).map(|()| None),
+                Work::Create(object, rows) => self.create(object, rows.as_ref()).map(|()| None),
                 Work::Alter(object) => self.alter(object).map(|()| None),
                 Work::Drop(objects) => self.drop_objects(objects).map(|()| None),
-                Work::Unchanged(_) | Work::Nothing { .. } => Ok(None),
+                // The rows came with the table.
+                Work::FirstRows(_) | Work::Unchanged(_) | Work::Nothing { .. } => Ok(None),
                 Work::Show(show) => Ok(Some(self.show(show))),
                 Work::Explain(text) => Ok(Some(super::answers::text_rows("plan", text.lines()))),
                 Work::Query { sql, position } => {
@@ -201,16 +207,25 @@ impl Coordinator {
         let _ = deployment.reply.send(Ok(deployment.outcomes));
     }
 
-    /// Commits an object to the catalog and brings it to life. If that fails it is taken out again.
-    fn create(&mut self, object: &Arc<Object>) -> Result<(), ControlError> {
+    /// Commits an object to the catalog and brings it to life. If that fails it is taken out again. The first rows of a
+    /// table are durable before the table is.
+    fn create(&mut self, object: &Arc<Object>, rows: Option<&RecordBatch>) -> Result<(), ControlError> {
+        if let Some(rows) = rows {
+            self.write_first_rows(object, rows).inspect_err(|_| self.remove_source(object.id))?;
+        }
         let entry = store::Change::Create {
             id: object.id,
             name: object.name.clone(),
             kind: object.kind(),
             sql: object.sql.clone(),
         };
-        self.parts.store.append(&entry).map_err(store_failed)?;
-        match self.bring_to_life(object, None) {
+        if let Err(error) = self.parts.store.append(&entry) {
+            if rows.is_some() {
+                self.remove_source(object.id);
+            }
+            return Err(store_failed(error));
+        }
+        match self.bring_to_life(object, None, rows.is_some()) {
             Ok(()) => {
                 self.catalog.insert(Arc::clone(object));
                 Ok(())
@@ -232,10 +247,17 @@ impl Coordinator {
         self.parts.ingest.set_pace(object.id, pace).map_err(edge_failed)
     }
 
-    /// Starts what an object of the catalog does: a source is read, and if it is enveloped its rows are maintained; a
-    /// materialised view is computed from `as_of` on (`None`: from the present tick on).
-    fn bring_to_life(&mut self, object: &Object, as_of: Option<Timestamp>) -> Result<(), ControlError> {
+    /// Starts what an object of the catalog does: a source is read, and if it is enveloped its rows are maintained; those of
+    /// a table, and materialised views, are maintained from `as_of` on (`None`: from the present tick on). `logged` says
+    /// that the log of a table is there already.
+    fn bring_to_life(&mut self, object: &Object, as_of: Option<Timestamp>, logged: bool) -> Result<(), ControlError> {
         match &object.definition {
+            Definition::Table { table, planned } => {
+                if !logged {
+                    self.parts.ingest.add_table(object.id, &table.name, &table.schema).map_err(edge_failed)?;
+                }
+                self.create_dataflow(object, planned, as_of).inspect_err(|_| self.remove_source(object.id))
+            }
             Definition::Source { description, table } => {
                 self.parts.ingest.add_source(description.clone()).map_err(edge_failed)?;
                 let Some(planned) = table else { return Ok(()) };
@@ -253,7 +275,7 @@ impl Deployment {
         let done: Vec<&str> = self
             .outcomes
             .iter()
-            .filter(|outcome| matches!(outcome.action, Action::Created | Action::Altered | Action::Dropped))
+            .filter(|outcome| !matches!(outcome.action, Action::Unchanged | Action::Answered))
             .map(|outcome| outcome.name.as_str())
             .collect();
         let error = if done.is_empty() {
@@ -279,7 +301,8 @@ impl Deployment {
 
 fn outcome(step: &Step, rows: Option<super::answers::Rows>) -> StatementOutcome {
     let (name, kind, action) = match &step.work {
-        Work::Create(object) => (object.name.clone(), Some(object.kind()), Action::Created),
+        Work::Create(object, _) => (object.name.clone(), Some(object.kind()), Action::Created),
+        Work::FirstRows(object) => (object.name.clone(), Some(object.kind()), Action::Inserted),
         Work::Alter(object) => (object.name.clone(), Some(object.kind()), Action::Altered),
         Work::Unchanged(object) => (object.name.clone(), Some(object.kind()), Action::Unchanged),
         Work::Drop(objects) => {

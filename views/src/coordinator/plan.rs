@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use headwater_connectors::source::{self, Pace, SourceDescription};
 use headwater_dataflow::expr::caught;
 use headwater_dataflow::repr::ObjectId;
@@ -14,9 +16,10 @@ use super::asking::Found;
 use crate::catalog::{Catalog, Definition, ERRORS_SUFFIX, Object};
 use crate::control::{ControlError, Script};
 use crate::sql::{
-    self, AlterSource, CreateSource, CreateView, DropObject, Explain, ExplainTarget, ObjectKind, PaceChange, Parsed,
-    Position, Relation, Relations, Show, SqlError, SqlErrorKind, Statement,
+    self, AlterSource, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, ObjectKind,
+    PaceChange, Parsed, Position, Relation, Relations, Show, SqlError, SqlErrorKind, Statement, Table, Write,
 };
+use crate::tables::check_first_rows;
 
 /// One statement, ready to be applied.
 #[derive(Clone, Debug)]
@@ -32,8 +35,10 @@ pub(super) struct Step {
 /// What a statement does.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Creates an object.
-    Create(Arc<Object>),
+    /// Creates an object; a table with its first rows.
+    Create(Arc<Object>, Option<RecordBatch>),
+    /// The rows of an INSERT, which are among the first rows of the table that is created before it.
+    FirstRows(Arc<Object>),
     /// Reads a source at another pace: the object as it is from then on.
     Alter(Arc<Object>),
     /// The object is there already.
@@ -75,13 +80,21 @@ pub(super) fn plan_scripts(
         let refuse = |error: SqlError| ControlError::Sql { origin: script.origin.clone(), error };
         for parsed in guarded(|| sql::parse(&script.text)).map_err(refuse)? {
             let position = parsed.position;
-            let work = guarded(|| plan_statement(&scratch, parsed, base_dir, found))
-                .map_err(|e| refuse(placed(e, position)))?;
+            let work = guarded(|| match &parsed.statement {
+                Statement::Write(write) => plan_first_rows(&mut steps, write),
+                _ => plan_statement(&scratch, parsed, base_dir, found),
+            });
+            let work = work.map_err(|error| refuse(placed(error, position)))?;
             match &work {
-                Work::Create(object) => scratch.insert(Arc::clone(object)),
+                Work::Create(object, _) => scratch.insert(Arc::clone(object)),
                 Work::Alter(object) => scratch.replace(Arc::clone(object)),
                 Work::Drop(objects) => objects.iter().for_each(|object| drop(scratch.remove(object.id))),
-                Work::Unchanged(_) | Work::Nothing { .. } | Work::Query { .. } | Work::Show(_) | Work::Explain(_) => {}
+                Work::FirstRows(_)
+                | Work::Unchanged(_)
+                | Work::Nothing { .. }
+                | Work::Query { .. }
+                | Work::Show(_)
+                | Work::Explain(_) => {}
             }
             steps.push(Step { origin: script.origin.clone(), position, work });
         }
@@ -97,11 +110,15 @@ pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<
     let parsed = sql::parse(text)?.into_iter().next().ok_or_else(|| SqlError::invalid("the statement is empty"))?;
     match parsed.statement {
         Statement::CreateSource(create) => source_object(id, create, parsed.text),
+        Statement::CreateTable(create) => Ok(table_object(id, create, parsed.text)),
         Statement::CreateView(create) => view_object(catalog, id, create, parsed.text),
         Statement::CreateMaterializedView(create) => materialized_object(catalog, id, create, parsed.text),
-        Statement::Alter(_) | Statement::Drop(_) | Statement::Show(_) | Statement::Explain(_) | Statement::Query(_) => {
-            Err(SqlError::invalid("the statement creates nothing"))
-        }
+        Statement::Alter(_)
+        | Statement::Write(_)
+        | Statement::Drop(_)
+        | Statement::Show(_)
+        | Statement::Explain(_)
+        | Statement::Query(_) => Err(SqlError::invalid("the statement creates nothing")),
     }
 }
 
@@ -130,21 +147,28 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path, found: &Fo
             }
             let object = source_object(id, create, text)?;
             check_source(&object, base_dir, found).map_err(|error| error.at(position))?;
-            Ok(Work::Create(object))
+            Ok(Work::Create(object, None))
+        }
+        Statement::CreateTable(create) => {
+            if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
+                return Ok(work);
+            }
+            Ok(Work::Create(table_object(id, create, text), None))
         }
         Statement::CreateView(create) => {
             if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
                 return Ok(work);
             }
-            view_object(catalog, id, create, text).map(Work::Create)
+            view_object(catalog, id, create, text).map(|view| Work::Create(view, None))
         }
         Statement::CreateMaterializedView(create) => {
             if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
                 return Ok(work);
             }
-            materialized_object(catalog, id, create, text).map(Work::Create)
+            materialized_object(catalog, id, create, text).map(|view| Work::Create(view, None))
         }
         Statement::Alter(alter) => plan_alter(catalog, &alter, position),
+        Statement::Write(write) => Err(no_first_rows(&write).at(position)),
         Statement::Drop(drop) => plan_drop(catalog, &drop, position),
         Statement::Show(show) => plan_show(catalog, show, position),
         Statement::Explain(Explain { target, position }) => {
@@ -200,6 +224,74 @@ fn source_object(id: ObjectId, mut create: CreateSource, text: String) -> Result
     let append_only = table.is_none();
     let definition = Definition::Source { description, table };
     Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads: BTreeSet::new() }))
+}
+
+fn table_object(id: ObjectId, create: CreateTable, text: String) -> Arc<Object> {
+    let CreateTable { name, schema, key, defaults, .. } = create;
+    let table = Table { name: name.clone(), schema: Arc::clone(&schema), key, defaults };
+    let planned = Box::new(sql::plan_table(id, &table));
+    let definition = Definition::Table { table: Arc::new(table), planned };
+    Arc::new(Object { id, name, sql: text, definition, schema, append_only: false, reads: BTreeSet::new() })
+}
+
+/// The table that a statement writes into.
+pub(super) fn find_table<'a>(
+    catalog: &'a Catalog,
+    write: &Write,
+) -> Result<(&'a Arc<Object>, &'a Arc<Table>), SqlError> {
+    let name = &write.table;
+    let Some(object) = catalog.relation(name).and_then(|_| catalog.owner(name)) else {
+        let message = format!("relation \"{name}\" does not exist");
+        return Err(SqlError::new(SqlErrorKind::NotFound, message)
+            .at(write.place)
+            .hint("create it first with CREATE TABLE, or see SHOW TABLES for what there is"));
+    };
+    match &object.definition {
+        Definition::Table { table, .. } if *name == object.name => Ok((object, table)),
+        Definition::Table { .. }
+        | Definition::Source { .. }
+        | Definition::View { .. }
+        | Definition::MaterializedView(_) => {
+            let message = format!("cannot write into \"{name}\", which is no table but of a {}", object.kind());
+            Err(SqlError::invalid(message).at(write.place).hint("rows are written into what CREATE TABLE has created"))
+        }
+    }
+}
+
+/// Adds the rows of an INSERT to the table that is created right before it. If that table is there already, so are its
+/// first rows.
+fn plan_first_rows(steps: &mut [Step], write: &Write) -> Result<Work, SqlError> {
+    let place = |error: SqlError| SqlError { position: error.position.or(Some(write.place)), ..error };
+    for step in steps.iter_mut().rev() {
+        match &mut step.work {
+            Work::FirstRows(object) if object.name == write.table => {}
+            Work::Unchanged(object) if object.name == write.table && object.kind() == ObjectKind::Table => {
+                return Ok(Work::Unchanged(Arc::clone(object)));
+            }
+            Work::Create(object, rows) if object.name == write.table => {
+                let Definition::Table { table, .. } = &object.definition else { break };
+                let Some(more) = sql::first_rows(write, table) else { break };
+                let more = more.map_err(place)?;
+                let all = rows.iter().chain([&more]);
+                let all = concat_batches(&table.schema, all).map_err(|error| SqlError::invalid(error.to_string()))?;
+                check_first_rows(table, &all).map_err(place)?;
+                *rows = Some(all);
+                return Ok(Work::FirstRows(Arc::clone(object)));
+            }
+            _ => break,
+        }
+    }
+    Err(place(no_first_rows(write)))
+}
+
+fn no_first_rows(write: &Write) -> SqlError {
+    let verb = write.verb();
+    SqlError::unsupported(format!("{verb} in a deployment, other than the first rows of a table that it creates"))
+        .hint(format!(
+            "a deployment says what there is, and may be repeated: right behind CREATE TABLE {0} it may have INSERT INTO {0} \
+             VALUES (…) with literal values; write anything else with `headwater sql`",
+            write.table
+        ))
 }
 
 /// Asks for the source once, unless that has been done: what is missing is said before anything is applied.
@@ -305,7 +397,9 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
         Show::Create(name) if catalog.find(name).is_none() => {
             Err(SqlError::new(SqlErrorKind::NotFound, format!("\"{name}\" does not exist")).at(position))
         }
-        Show::Sources | Show::Views | Show::MaterializedViews | Show::Objects | Show::Create(_) => Ok(Work::Show(show)),
+        Show::Sources | Show::Tables | Show::Views | Show::MaterializedViews | Show::Objects | Show::Create(_) => {
+            Ok(Work::Show(show))
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Coordinator {
                 Some(dataflow) => self.enveloped_state(object.id, dataflow),
                 None => self.source_state(object.id),
             },
-            Definition::MaterializedView(_) => match self.dataflows.get(&object.id) {
+            Definition::Table { .. } | Definition::MaterializedView(_) => match self.dataflows.get(&object.id) {
                 Some(dataflow) => self.dataflow_state(object.id, dataflow),
                 None => ObjectState::Planned,
             },
@@ -162,7 +162,7 @@ impl Coordinator {
         let mut rows_per_second_max = None;
         let frontier = self.frontiers().views.get(&object.id).copied().unwrap_or_default();
         let (since, upper, updates, errors) = match object.kind() {
-            ObjectKind::Source => {
+            ObjectKind::Source | ObjectKind::Table => {
                 let status = self.parts.ingest.source_status(object.id);
                 rows_per_second_max = status.as_ref().and_then(|status| status.pace.rows_per_second_max);
                 let (records, errors) = status.map_or((0, 0), |status| (status.records, status.errors));

@@ -20,7 +20,7 @@ use super::progress::hydration_ratio;
 use crate::catalog::Object;
 use crate::control::{ControlError, QueryAnswer, Reply};
 use crate::hub::{MergeError, Peeked, consolidate, repeat};
-use crate::sql::{self, PlannedRead, Position, SqlError};
+use crate::sql::{self, ObjectKind, PlannedRead, Position, SqlError};
 
 /// Reads that are computed at the same time; the others wait for their turn.
 pub(super) const READS_MAX: usize = 4;
@@ -32,6 +32,8 @@ const QUERY_ORIGIN: &str = "<query>";
 pub(super) struct WaitingRead {
     planned: PlannedRead,
     at: Option<Timestamp>,
+    /// The last write into any table that the read depends on when it came: what has been acknowledged is seen.
+    floor: Timestamp,
     deadline: Instant,
     place: Place,
     to: AnswerTo,
@@ -94,12 +96,30 @@ impl Coordinator {
 
     fn read(&mut self, sql: &str, at: Option<Timestamp>, place: Place, to: AnswerTo) {
         match guarded(|| sql::plan_read(sql, &self.catalog)) {
-            Ok(planned) => {
-                let deadline = Instant::now() + self.parts.read_wait;
-                self.read_or_wait(WaitingRead { planned, at, deadline, place, to });
-            }
+            Ok(planned) => self.begin_read(planned, at, place, to),
             Err(error) => self.refuse(to, place.error(error)),
         }
+    }
+
+    /// Answers a read at the newest time, what has been written so far included.
+    pub(super) fn read_planned(&mut self, planned: PlannedRead, reply: Reply<QueryAnswer>) {
+        let place = Place { origin: QUERY_ORIGIN.to_owned(), position: Position { line: 1, column: 1 } };
+        self.begin_read(planned, None, place, AnswerTo::Client(reply));
+    }
+
+    fn begin_read(&mut self, planned: PlannedRead, at: Option<Timestamp>, place: Place, to: AnswerTo) {
+        let deadline = Instant::now() + self.parts.read_wait;
+        let floor = if at.is_none() { self.last_write(planned.collections()) } else { 0 };
+        self.read_or_wait(WaitingRead { planned, at, floor, deadline, place, to });
+    }
+
+    /// The last write into any table that the collections depend on, durable or not.
+    fn last_write(&self, collections: &[CollectionId]) -> Timestamp {
+        let objects = collections.iter().flat_map(|collection| self.catalog.sources(collection.object));
+        let tables =
+            objects.filter(|id| self.catalog.get(*id).is_some_and(|object| object.kind() == ObjectKind::Table));
+        let last = tables.filter_map(|table| self.parts.ingest.source_status(table));
+        last.map(|status| status.last_tick).max().unwrap_or(0)
     }
 
     /// Starts the reads whose time has come, and gives up those that have waited too long.
@@ -110,7 +130,7 @@ impl Coordinator {
     }
 
     fn read_or_wait(&mut self, read: WaitingRead) {
-        match self.readiness(read.planned.collections(), read.at) {
+        match self.readiness(read.planned.collections(), read.at, read.floor) {
             Readiness::Ready(at) => self.start_read(read, at),
             Readiness::NotYet(message) if Instant::now() >= read.deadline => {
                 self.refuse(read.to, ControlError::NotReady { message });
@@ -124,8 +144,8 @@ impl Coordinator {
         self.parts.runtime.spawn(to.answer(Err(error)));
     }
 
-    /// The time of a read: `at`, or the newest time that all collections have reached.
-    fn readiness(&self, collections: &[CollectionId], at: Option<Timestamp>) -> Readiness {
+    /// The time of a read: `at`, or the newest time that all collections have reached, which must not be before `floor`.
+    fn readiness(&self, collections: &[CollectionId], at: Option<Timestamp>, floor: Timestamp) -> Readiness {
         let frontiers = self.frontiers();
         let (mut oldest, mut newest) = (0, frontiers.bound);
         for collection in collections {
@@ -144,6 +164,9 @@ impl Coordinator {
             newest = newest.min(frontier.upper - 1);
         }
         match at {
+            None if newest < floor => {
+                Readiness::NotYet("what was written last has not reached the views yet: ask again".to_owned())
+            }
             None if oldest <= newest => Readiness::Ready(newest),
             None => Readiness::NotYet("the views have no readable time in common yet: ask again shortly".to_owned()),
             Some(at) if at < oldest => Readiness::Never(ControlError::OutOfRange { at, side: "oldest", limit: oldest }),

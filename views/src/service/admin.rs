@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::encoder::encoding;
 use super::refusal::{invalid, refuse, unavailable};
-use super::{objects, stopped};
+use super::{execute, objects, stopped};
 use crate::control::{Control, ObjectInfo, Script};
 
 /// The service.
@@ -37,6 +37,12 @@ impl ViewAdminService for Admin {
         let outcomes = self.control.deploy(scripts, request.validate_only).await.map_err(refuse)?;
         let outcomes = outcomes.into_iter().map(|outcome| objects::outcome(outcome, encoding));
         Ok(Response::new(v1::DeployResponse { outcomes: outcomes.collect::<Result<_, Status>>()? }))
+    }
+
+    type ExecuteStream = BoxStream<'static, Result<v1::ExecuteResponse, Status>>;
+
+    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<Self::ExecuteStream>, Status> {
+        execute::execute(self.control.clone(), request.into_inner()).map(Response::new)
     }
 
     async fn drop(&self, request: Request<v1::DropRequest>) -> Result<Response<v1::DropResponse>, Status> {

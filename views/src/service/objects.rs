@@ -45,6 +45,7 @@ fn kind(kind: ObjectKind) -> v1::ObjectKind {
         ObjectKind::Source => v1::ObjectKind::Source,
         ObjectKind::View => v1::ObjectKind::View,
         ObjectKind::MaterializedView => v1::ObjectKind::MaterializedView,
+        ObjectKind::Table => v1::ObjectKind::Table,
     }
 }
 
@@ -84,11 +85,13 @@ pub(super) fn outcome(outcome: StatementOutcome, encoding: v1::Encoding) -> Resu
     })
 }
 
-fn action(action: Action) -> v1::StatementAction {
+/// What a statement did.
+pub(super) fn action(action: Action) -> v1::StatementAction {
     match action {
         Action::Created => v1::StatementAction::Created,
         Action::Unchanged => v1::StatementAction::Unchanged,
         Action::Altered => v1::StatementAction::Altered,
+        Action::Inserted => v1::StatementAction::Inserted,
         Action::Dropped => v1::StatementAction::Dropped,
         Action::Answered => v1::StatementAction::Answered,
     }

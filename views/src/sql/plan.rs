@@ -60,7 +60,7 @@ fn plan(query: &str, columns: Option<&[String]>, relations: &dyn Relations) -> R
     let fail = |error| from_datafusion(&error, &text);
     let plan = match columns {
         None => provider.plan(&text)?,
-        Some(columns) => renamed(provider.plan_names(&text)?, columns).map_err(fail)?,
+        Some(columns) => renamed(provider.plan_names(statement, &text)?, columns).map_err(fail)?,
     };
     let inlined = provider.into_inlined();
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {}).map_err(fail)?;

@@ -81,8 +81,7 @@ impl<'a> Provider<'a> {
     }
 
     /// Plans one query whose columns may have one name; [`names::written`] says which.
-    pub(super) fn plan_names(&self, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
-        let mut query = parse_query(text)?;
+    pub(super) fn plan_names(&self, mut query: Statement, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
         self.plan_statement(query.clone(), text).or_else(|error| {
             if is_two_columns(&error) && names::make_distinct(&mut query) {
                 self.plan_statement(query, text)
@@ -92,7 +91,8 @@ impl<'a> Provider<'a> {
         })
     }
 
-    fn plan_statement(&self, query: Statement, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
+    /// Plans one query that was parsed, or made, out of `text`.
+    pub(super) fn plan_statement(&self, query: Statement, text: &Text<'_>) -> Result<LogicalPlan, SqlError> {
         let planner = SqlToRel::new_with_options(self, ParserOptions::from(&self.options().sql_parser));
         let plan = planner.sql_statement_to_plan(query).and_then(repair);
         plan.map_err(|error| from_datafusion(&error, text))

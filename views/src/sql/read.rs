@@ -11,13 +11,14 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast::Statement;
 use headwater_dataflow::repr::CollectionId;
 
 use super::Relations;
 use super::error::{Position, SqlError, SqlErrorKind, from_datafusion};
 use super::locate::{Construct, Text};
 use super::names;
-use super::provider::{CollectionSource, Provider};
+use super::provider::{CollectionSource, Provider, parse_query};
 use super::session::types::column_type;
 use super::session::{Purpose, session};
 
@@ -40,13 +41,23 @@ impl std::fmt::Debug for PlannedRead {
 /// `query`; see [`SqlError::within`].
 pub fn plan_read(query: &str, relations: &dyn Relations) -> Result<PlannedRead, SqlError> {
     let text = Text::new(query)?;
-    let fail = |error| from_datafusion(&error, &text);
+    let statement = parse_query(&text)?;
+    plan_statement(statement, &text, relations)
+}
+
+/// Plans a query that was parsed, or made, out of `text`.
+pub(super) fn plan_statement(
+    statement: Statement,
+    text: &Text<'_>,
+    relations: &dyn Relations,
+) -> Result<PlannedRead, SqlError> {
+    let fail = |error| from_datafusion(&error, text);
     let state = session(Purpose::Read).map_err(fail)?;
-    let plan = Provider::new(&state, relations).plan_names(&text)?;
+    let plan = Provider::new(&state, relations).plan_names(statement, text)?;
     let plan = state.optimize(&plan).map_err(fail)?;
-    check_subqueries(&plan, &text)?;
+    check_subqueries(&plan, text)?;
     let collections = collections(&plan).map_err(fail)?;
-    let schema = output_schema(plan.schema().as_arrow(), &text)?;
+    let schema = output_schema(plan.schema().as_arrow(), text)?;
     Ok(PlannedRead { state, plan, schema, collections, start: text.start() })
 }
 

@@ -7,6 +7,8 @@ mod key;
 mod reader;
 mod refuse;
 mod source;
+mod table;
+pub(in crate::sql) mod write;
 
 use std::num::NonZeroU32;
 
@@ -14,6 +16,7 @@ use arrow::datatypes::SchemaRef;
 use headwater_connectors::source::{Connector, Envelope, Format};
 
 pub use alter::PaceChange;
+pub use write::Write;
 
 use super::ObjectKind;
 use super::error::{Position, SqlError};
@@ -36,12 +39,16 @@ pub struct Parsed {
 pub enum Statement {
     /// `CREATE SOURCE`.
     CreateSource(CreateSource),
+    /// `CREATE TABLE`.
+    CreateTable(CreateTable),
     /// `CREATE VIEW`.
     CreateView(CreateView),
     /// `CREATE MATERIALIZED VIEW`.
     CreateMaterializedView(CreateView),
     /// `ALTER SOURCE`.
     Alter(AlterSource),
+    /// `INSERT`, `UPDATE`, `DELETE` or `COPY`.
+    Write(Write),
     /// `DROP`.
     Drop(DropObject),
     /// `SHOW`.
@@ -71,6 +78,21 @@ pub struct CreateSource {
     pub order: Option<Order>,
     /// The most rows that are read in a second.
     pub rows_per_second_max: Option<NonZeroU32>,
+}
+
+/// `CREATE TABLE [IF NOT EXISTS] name (column type [NOT NULL] [PRIMARY KEY] [DEFAULT literal], …)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTable {
+    /// The folded name.
+    pub name: String,
+    /// An existing table is no error.
+    pub if_not_exists: bool,
+    /// The columns; a field that is not nullable is `NOT NULL`, as those of the key are.
+    pub schema: SchemaRef,
+    /// The columns of the key, by position; none if there is no key.
+    pub key: Vec<usize>,
+    /// The text of each column's default.
+    pub defaults: Vec<Option<String>>,
 }
 
 /// The expression of `ENVELOPE UPSERT (ORDER BY expression)`.
@@ -106,7 +128,7 @@ pub struct CreateView {
     pub position: Position,
 }
 
-/// `DROP SOURCE | VIEW | MATERIALIZED VIEW [IF EXISTS] name [CASCADE | RESTRICT]`.
+/// `DROP SOURCE | TABLE | VIEW | MATERIALIZED VIEW [IF EXISTS] name [CASCADE | RESTRICT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropObject {
     /// What the name must be.
@@ -124,6 +146,8 @@ pub struct DropObject {
 pub enum Show {
     /// `SHOW SOURCES`.
     Sources,
+    /// `SHOW TABLES`.
+    Tables,
     /// `SHOW VIEWS`: those that are not materialized.
     Views,
     /// `SHOW MATERIALIZED VIEWS`.
@@ -175,6 +199,12 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement, SqlError> {
     if reader.accept("CREATE") {
         return create(reader, start);
     }
+    if ["INSERT", "UPDATE", "DELETE"].iter().any(|word| reader.at(word)) {
+        return write::write(reader).map(Statement::Write);
+    }
+    if reader.accept("COPY") {
+        return write::copy(reader, start).map(Statement::Write);
+    }
     if reader.accept("ALTER") {
         return alter::alter(reader, start).map(Statement::Alter);
     }
@@ -199,6 +229,9 @@ fn create(reader: &mut Reader<'_>, start: Position) -> Result<Statement, SqlErro
     }
     if reader.accept("SOURCE") {
         return source::create_source(reader).map(Statement::CreateSource);
+    }
+    if reader.accept("TABLE") {
+        return table::create_table(reader).map(Statement::CreateTable);
     }
     Err(refuse::create(reader, start))
 }
@@ -232,6 +265,8 @@ fn drop_object(reader: &mut Reader<'_>, start: Position) -> Result<DropObject, S
         ObjectKind::View
     } else if reader.accept("SOURCE") {
         ObjectKind::Source
+    } else if reader.accept("TABLE") {
+        ObjectKind::Table
     } else {
         return Err(refuse::drop(reader, start));
     };
@@ -252,6 +287,8 @@ fn drop_object(reader: &mut Reader<'_>, start: Position) -> Result<DropObject, S
 fn show(reader: &mut Reader<'_>) -> Result<Show, SqlError> {
     if reader.accept("SOURCES") {
         Ok(Show::Sources)
+    } else if reader.accept("TABLES") {
+        Ok(Show::Tables)
     } else if reader.accept("VIEWS") {
         Ok(Show::Views)
     } else if reader.accept_all(&["MATERIALIZED", "VIEWS"]) {
@@ -262,14 +299,14 @@ fn show(reader: &mut Reader<'_>) -> Result<Show, SqlError> {
         Ok(Show::Errors(reader.name()?))
     } else if reader.accept("CREATE") {
         // What the object is may be said, as elsewhere in SQL, but the name suffices.
-        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["SOURCE"]] {
+        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["SOURCE"], &["TABLE"]] {
             if reader.accept_all(kind) {
                 break;
             }
         }
         Ok(Show::Create(reader.name()?))
     } else {
-        Err(reader.unexpected("SOURCES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name"))
+        Err(reader.unexpected("SOURCES, TABLES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name"))
     }
 }
 

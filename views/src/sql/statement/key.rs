@@ -66,7 +66,7 @@ impl Key {
     }
 
     /// The positions of the key's columns among `fields`, which become NOT NULL.
-    fn find(self, fields: &mut [Field]) -> Result<Vec<usize>, SqlError> {
+    pub(super) fn find(self, fields: &mut [Field]) -> Result<Vec<usize>, SqlError> {
         let mut found = Vec::with_capacity(self.columns.len());
         for (name, place) in self.columns {
             let index = column(fields, &name, place)?;

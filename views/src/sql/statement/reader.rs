@@ -1,6 +1,6 @@
 //! Reads statements word by word: the small part of the grammar that is ours, over the SQL parser's tokens.
 
-use datafusion::sql::sqlparser::ast::DataType as SqlType;
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, Statement};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
@@ -121,6 +121,19 @@ impl<'a> Reader<'a> {
         let start = self.peek().span.start;
         self.parser.parse_expr().map_err(|error| self.text.parser_error(&error))?;
         Ok(self.text_since(start).to_owned())
+    }
+
+    /// Reads a value as it may stand behind `DEFAULT` and returns its text: what follows may be a constraint, which an
+    /// expression would take for its own.
+    pub(super) fn default_value(&mut self) -> Result<String, SqlError> {
+        let start = self.peek().span.start;
+        self.parser.parse_prefix().map_err(|error| self.text.parser_error(&error))?;
+        Ok(self.text_since(start).to_owned())
+    }
+
+    /// Reads an INSERT, UPDATE or DELETE.
+    pub(super) fn dml(&mut self) -> Result<Statement, SqlError> {
+        self.parser.parse_statement().map_err(|error| self.text.parser_error(&error))
     }
 
     /// Reads a name and folds it as Postgres does: to lower case unless it is in quotes.

@@ -6,10 +6,8 @@ use crate::sql::error::{Position, SqlError};
 /// A statement that begins with none of our words.
 pub(super) fn statement(reader: &Reader<'_>, start: Position) -> SqlError {
     let known = [
-        (
-            ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE"].as_slice(),
-            "rows come from sources only: append to the source's file",
-        ),
+        (["MERGE"].as_slice(), "use INSERT INTO … ON CONFLICT, UPDATE and DELETE"),
+        (&["TRUNCATE"], "use DELETE FROM name"),
         (&["SET", "RESET"], "there are no settings in SQL: see the options of the server"),
         (
             &["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT"],
@@ -27,15 +25,15 @@ pub(super) fn statement(reader: &Reader<'_>, start: Position) -> SqlError {
     }
     SqlError::invalid(format!("expected a statement, found {}", reader.shown()))
         .at(start)
-        .hint("statements are CREATE SOURCE, CREATE VIEW, CREATE MATERIALIZED VIEW, ALTER SOURCE, DROP, SHOW, EXPLAIN and SELECT")
+        .hint("statements are CREATE SOURCE, TABLE, VIEW and MATERIALIZED VIEW, ALTER SOURCE, DROP, INSERT, UPDATE, DELETE, COPY, SHOW, EXPLAIN and SELECT")
 }
 
 /// `CREATE` and then something that is not ours.
 pub(super) fn create(reader: &Reader<'_>, start: Position) -> SqlError {
     let known = [
         (
-            ["TABLE", "EXTERNAL", "UNLOGGED"].as_slice(),
-            "rows come from sources: CREATE SOURCE name (…) FROM FILE (…) FORMAT …",
+            ["EXTERNAL", "UNLOGGED"].as_slice(),
+            "write CREATE TABLE name (…), or CREATE SOURCE name (…) FROM FILE (…) FORMAT …",
         ),
         (&["SINK"], "read the changes of a materialized view by subscribing to it"),
         (
@@ -57,7 +55,7 @@ pub(super) fn create(reader: &Reader<'_>, start: Position) -> SqlError {
             return SqlError::unsupported(what).at(start).hint(hint);
         }
     }
-    reader.unexpected("SOURCE, VIEW or MATERIALIZED VIEW")
+    reader.unexpected("SOURCE, TABLE, VIEW or MATERIALIZED VIEW")
 }
 
 /// `ALTER` and then something that is not ours.
@@ -74,12 +72,12 @@ pub(super) fn alter(reader: &Reader<'_>, start: Position) -> SqlError {
 
 /// `DROP` and then something that is not ours.
 pub(super) fn drop(reader: &Reader<'_>, start: Position) -> SqlError {
-    for word in ["TABLE", "SINK", "INDEX", "SCHEMA", "DATABASE", "FUNCTION"] {
+    for word in ["SINK", "INDEX", "SCHEMA", "DATABASE", "FUNCTION"] {
         if reader.at(word) {
             return SqlError::unsupported(format!("DROP {word}"))
                 .at(start)
-                .hint("objects are sources, views and materialized views");
+                .hint("objects are sources, tables, views and materialized views");
         }
     }
-    reader.unexpected("SOURCE, VIEW or MATERIALIZED VIEW")
+    reader.unexpected("SOURCE, TABLE, VIEW or MATERIALIZED VIEW")
 }

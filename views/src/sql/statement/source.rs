@@ -142,7 +142,7 @@ fn constraint(word: &str, place: Position) -> SqlError {
 }
 
 /// Reads a type: `STRUCT<name type [NOT NULL], …>`, one that the SQL parser knows, either with `[]` behind it.
-fn column_type(reader: &mut Reader<'_>) -> Result<DataType, SqlError> {
+pub(super) fn column_type(reader: &mut Reader<'_>) -> Result<DataType, SqlError> {
     let place = reader.place();
     if !reader.accept("STRUCT") {
         let sql_type = reader.sql_type()?;

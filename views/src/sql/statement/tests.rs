@@ -10,6 +10,7 @@ use crate::sql::SqlErrorKind;
 use crate::sql::session::types::{INTERVAL, timestamptz};
 
 mod keys;
+mod tables;
 
 #[track_caller]
 fn one(text: &str) -> Parsed {
@@ -363,13 +364,13 @@ fn other_statements_are_parsed() {
 #[test]
 fn foreign_statements_are_refused() {
     for (text, place, message, hint) in [
-        ("CREATE TABLE t (a INT)", "1:1", "CREATE TABLE", "CREATE SOURCE"),
+        ("CREATE UNLOGGED TABLE t (a INT)", "1:1", "CREATE UNLOGGED", "CREATE TABLE"),
         ("SELECT 1;\nCREATE SINK s", "2:1", "CREATE SINK", "subscrib"),
         ("CREATE INDEX i ON t (a)", "1:1", "CREATE INDEX", "materialized view"),
         ("CREATE OR REPLACE VIEW v AS SELECT 1", "1:1", "CREATE OR REPLACE", "DROP"),
         ("CREATE TEMP VIEW v AS SELECT 1", "1:1", "CREATE TEMP", "durable"),
-        ("INSERT INTO t VALUES (1)", "1:1", "the statement INSERT", "append to the source's file"),
-        ("UPDATE t SET a = 1", "1:1", "the statement UPDATE", "append"),
+        ("MERGE INTO t", "1:1", "the statement MERGE", "ON CONFLICT"),
+        ("TRUNCATE t", "1:1", "the statement TRUNCATE", "DELETE FROM"),
         ("ALTER VIEW s", "1:1", "the statement ALTER VIEW", "drop"),
         (
             "ALTER SOURCE s SET (PATH 'x')",
@@ -378,7 +379,7 @@ fn foreign_statements_are_refused() {
             "MAX_ROWS_PER_SECOND can be changed",
         ),
         ("BEGIN", "1:1", "the statement BEGIN", "leave it out"),
-        ("DROP TABLE t", "1:1", "DROP TABLE", "sources, views"),
+        ("DROP SINK t", "1:1", "DROP SINK", "sources, tables, views"),
         ("DROP VIEW a, b", "1:12", "dropping several objects in one statement", "one DROP"),
         ("CREATE VIEW v (a) AS SELECT 1", "1:15", "a list of column names", "AS name"),
         ("EXPLAIN ANALYZE SELECT 1", "1:9", "options of EXPLAIN", "EXPLAIN followed"),
@@ -389,13 +390,13 @@ fn foreign_statements_are_refused() {
     for (text, place, message) in [
         ("FOO", "1:1", "expected a statement, found \"FOO\""),
         ("SELECT 1 SELECT 2", "1:10", "expected the end of the statement or a semicolon, found \"SELECT\""),
-        ("CREATE", "1:7", "expected SOURCE, VIEW or MATERIALIZED VIEW, found the end of the script"),
+        ("CREATE", "1:7", "expected SOURCE, TABLE, VIEW or MATERIALIZED VIEW, found the end of the script"),
         ("CREATE VIEW", "1:12", "expected a name, found the end of the script"),
         ("CREATE VIEW v AS INSERT", "1:18", "expected a query: SELECT, WITH or VALUES, found \"INSERT\""),
         (
-            "SHOW TABLES",
+            "SHOW TABLE",
             "1:6",
-            "expected SOURCES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name, found \"TABLES\"",
+            "expected SOURCES, TABLES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name, found \"TABLE\"",
         ),
         ("SELECT 'abc", "1:8", "unterminated string literal"),
         ("SELECT a FROM\n  ,", "2:3", "expected: identifier, found: ,"),
