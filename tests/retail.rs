@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::data::{CHECKED_VIEWS, TOTALS, example, online_retail, reference, reference_json, unpack};
 use crate::harness::{Feed, Headwater, Home, run};
-use crate::table::assert_cells;
+use crate::table::{Table, assert_cells};
 
 /// The file that `sources.sql` names.
 const PUBLISHED: &str = "online_retail.csv";
@@ -68,6 +68,40 @@ pub(crate) fn check_views(server: &Headwater, at: i64, dir: &Path, prefix: &str)
     Ok(())
 }
 
+/// Deploys the scores above the example's views.
+pub(crate) fn deploy_rfm(server: &Headwater, home: &Home) -> Result<()> {
+    let path = home.file("rfm.sql", &example("rfm.sql")?)?;
+    server.cli_ok(["deploy".into(), path.into_os_string()]).map(drop)
+}
+
+/// Moves `as_of` to where the reference of `prefix` has it: every score, code and segment must equal it.
+pub(crate) fn check_rfm(server: &Headwater, dir: &Path, prefix: &str) -> Result<()> {
+    let totals = reference_json(dir, &format!("{prefix}/totals.json"))?;
+    let as_of = totals["as_of"].as_str().context("the totals say as_of")?;
+    server.cli_ok(["sql", "-c", &format!("DELETE FROM as_of; INSERT INTO as_of VALUES ('{as_of}')")])?;
+    for (view, file) in
+        [("rfm_customers", "rfm_customers.csv"), ("rfm_segments", "segments.csv"), ("rfm_cells", "rfm_cells.csv")]
+    {
+        let (_, got) = server.query_now(&format!("SELECT * FROM {view}"))?;
+        assert_cells(view, &got, &reference(dir, &format!("{prefix}/{file}"))?, &[])?;
+    }
+    Ok(())
+}
+
+/// When as_of moves by a day, recency does and nothing else: no score, code or segment is sent again.
+fn check_as_of_moves_alone(server: &Headwater) -> Result<()> {
+    let scores = "SELECT count(*) AS rows, sum(rfm_code) AS codes FROM rfm_scores";
+    let recency = "SELECT sum(recency_days) AS days, count(*) AS rows FROM rfm_customers";
+    let (before, days_before) = (server.query(scores)?, server.query(recency)?);
+    server.cli_ok(["sql", "-c", "UPDATE as_of SET at = at + INTERVAL '1 day'"])?;
+    let days = |table: &Table| -> Result<i64> { Ok(table.cell("days")?.parse()?) };
+    let (_, after) = server.query_now(recency)?;
+    let customers: i64 = after.cell("rows")?.parse()?;
+    ensure!(days(&after)? == days(&days_before)? + customers, "every customer's last sale is a day longer ago");
+    ensure!(server.query(scores)?.rows == before.rows, "the scores moved with as_of");
+    Ok(())
+}
+
 /// Both halves through a followed file on `workers` workers.
 fn check_both_halves(home: &Home, dir: &Path, workers: usize, typed: bool) -> Result<()> {
     let file = if typed { "lines.csv" } else { PUBLISHED };
@@ -75,10 +109,14 @@ fn check_both_halves(home: &Home, dir: &Path, workers: usize, typed: bool) -> Re
     let server = Headwater::start(home, workers)?;
     let sources = if typed { typed_sources(file)? } else { sources_over(file, ", FOLLOW true")? };
     deploy_example(&server, home, &sources)?;
+    deploy_rfm(&server, home)?;
     feed.write(HALF)?;
     check_views(&server, server.wait_for_lines(HALF)?, dir, "p50")?;
+    check_rfm(&server, dir, "p50")?;
     feed.write(feed.lines())?;
     check_views(&server, server.wait_for_lines(feed.lines())?, dir, "full")?;
+    check_rfm(&server, dir, "full")?;
+    check_as_of_moves_alone(&server)?;
     let status = server.stop()?;
     ensure!(status.success(), "after SIGTERM the server ended with {status}");
     Ok(())

@@ -116,6 +116,18 @@ pub enum Op {
         /// there is none, the order of arrival alone. A tombstone without a value there comes last of what had arrived.
         order: Option<usize>,
     },
+    /// Rows of lists: each row as often as its longest list has items. A list's column becomes that of its items, shorter
+    /// lists are filled up with NULL; a struct's column becomes those of its fields.
+    Unnest {
+        /// The input.
+        input: NodeId,
+        /// The columns that are lists, by position.
+        lists: Vec<usize>,
+        /// The columns that are structs, or lists of them, by position.
+        structs: Vec<usize>,
+        /// What becomes of rows without items.
+        empty: EmptyLists,
+    },
     /// Rows in order: every row of the input with one more column a function, or, by their place in the order, some of them.
     Window {
         /// The input.
@@ -134,6 +146,17 @@ pub enum Op {
         /// The inputs; their schemas have the same types.
         inputs: Vec<NodeId>,
     },
+}
+
+/// What an unnest makes of rows all of whose lists are NULL or empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyLists {
+    /// Nothing.
+    Drop,
+    /// One row of NULL where a list is NULL; nothing of empty ones.
+    KeepNull,
+    /// One row of NULL.
+    Keep,
 }
 
 /// One input of an [`Op::JoinReduce`].
@@ -304,6 +327,7 @@ impl Op {
             | Op::Reduce { input, .. }
             | Op::Distinct { input }
             | Op::Upsert { input, .. }
+            | Op::Unnest { input, .. }
             | Op::Window { input, .. } => vec![*input],
             Op::Join { left, right, .. } => vec![*left, *right],
             Op::JoinReduce { facts, partners, .. } => vec![facts.input, partners.input],
@@ -319,6 +343,7 @@ impl Op {
             | Op::Reduce { input, .. }
             | Op::Distinct { input }
             | Op::Upsert { input, .. }
+            | Op::Unnest { input, .. }
             | Op::Window { input, .. } => *input = rename(*input),
             Op::Join { left, right, .. } => (*left, *right) = (rename(*left), rename(*right)),
             Op::JoinReduce { facts, partners, .. } => {

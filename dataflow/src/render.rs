@@ -14,6 +14,7 @@ mod mfp;
 mod pending;
 mod reduce;
 mod source;
+mod unnest;
 mod upsert;
 mod window;
 
@@ -119,6 +120,10 @@ fn render_node<'scope>(
         Op::Distinct { input: id } => Chunks::new(reduce::distinct(input(id), schema, context)),
         Op::Upsert { input: id, keys, order } => {
             Chunks::new(upsert::upsert(input(id), &schema_of(id), (keys, *order), schema, context))
+        }
+        Op::Unnest { input: id, lists, structs, empty } => {
+            let (lists, structs) = (lists.clone(), structs.clone());
+            input(id).unnest(unnest::Unnest { lists, structs, empty: *empty, schema: schema.clone() })
         }
         Op::Window { input: id, partition, order, functions, limit } => Chunks::new(window::window(
             (input(id), schema_of(id)),

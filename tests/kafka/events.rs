@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::data::{example, online_retail, unpack};
 use crate::harness::{Headwater, WAIT_MAX, run, wait_for};
-use crate::retail::{check_views, deploy_example};
+use crate::retail::{check_rfm, check_views, deploy_example, deploy_rfm};
 use crate::services::kafka::{Broker, Record, with_broker};
 
 const TOPICS: [&str; 3] = ["transactions", "product-data", "user-events"];
@@ -117,6 +117,7 @@ impl Delivery<'_> {
     /// Every view must equal the reference of `prefix`.
     fn check(&self, dir: &Path, prefix: &str, lines: usize, events: &[Event<'_>]) -> Result<()> {
         check_views(&self.server, self.server.wait_for_lines(lines)?, dir, prefix)?;
+        check_rfm(&self.server, dir, prefix)?;
         for (view, topic) in [("product_events", TOPICS[1]), ("user_events", TOPICS[2])] {
             let wanted = events.iter().filter(|event| event.topic == topic).count().to_string();
             wait_for(view, WAIT_MAX, || {
@@ -141,6 +142,7 @@ fn kafka_the_shop_s_events_out_of_order_and_twice_make_the_reference_s_views() {
             }
             let server = Headwater::start(home, 2)?;
             deploy_example(&server, home, &sources(&broker.address())?)?;
+            deploy_rfm(&server, home)?;
             let rng = ChaCha8Rng::seed_from_u64(7);
             let mut delivery = Delivery { home, broker, server, rng, kills: 0, restarts: 0 };
             delivery.send(&events[..HALF])?;

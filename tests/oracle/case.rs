@@ -178,6 +178,10 @@ fn check(rng: &mut ChaCha8Rng, relations: Vec<Relation>) -> (Check, Option<Query
             let template = "SELECT COUNT(*) AS n, MIN(q.risk) AS least FROM ({}) AS q GROUP BY q.c0";
             (Check::Loose(Node::new(Kind::Query, template, [inner])), None)
         }
+        5 => {
+            let query = queries.query(1);
+            (Check::Whole(queries.nested(query)), None)
+        }
         _ => {
             let query = queries.query(2);
             (Check::Whole(query.node.clone()), Some(query))

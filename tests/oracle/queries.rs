@@ -4,6 +4,7 @@ mod aggregates;
 mod from;
 mod group;
 mod union;
+mod unnest;
 mod window;
 
 use rand::Rng;
@@ -68,6 +69,7 @@ impl<'a> Queries<'a> {
             13..15 if depth > 0 => self.windowed(depth),
             5..11 => self.grouped(depth),
             11 => self.distinct(depth),
+            12 => self.unnested(depth),
             _ => self.select(depth),
         }
     }

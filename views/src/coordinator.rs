@@ -12,7 +12,7 @@ mod answers;
 mod asking;
 mod dataflows;
 mod deploy;
-mod plan;
+pub(crate) mod plan;
 mod progress;
 mod reads;
 mod writes;

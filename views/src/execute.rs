@@ -7,9 +7,11 @@
 use std::collections::VecDeque;
 
 use arrow::array::RecordBatch;
+use headwater_dataflow::expr::caught;
 use tokio::sync::mpsc;
 
 use crate::control::{Control, ControlError, QueryAnswer, Script, StatementOutcome, WriteOrder};
+use crate::coordinator::plan::guarded;
 use crate::sql::{
     self, Completion, EXCLUDED, OnConflict, Parsed, PlannedRead, PlannedWrite, Position, RowsOf, SqlError, Statement,
     WriteKind, Written,
@@ -217,8 +219,12 @@ impl Execution {
         tables.extend(table.map(|table| (table, there)));
         let schema = read.schema();
         let refused = |error| ControlError::Sql { origin: String::new(), error };
-        let answer = read.run(tables).await.map_err(refused)?;
-        let Written { old, new } = completion.rows(&schema, &answer).map_err(refused)?;
+        let runtime = tokio::runtime::Handle::current();
+        let run = move || caught(|| runtime.block_on(read.run(tables)));
+        let failed = |message: String| ControlError::Failed { message };
+        let answer = tokio::task::spawn_blocking(run).await.map_err(|error| failed(error.to_string()))?;
+        let answer = answer.map_err(failed)?.map_err(refused)?;
+        let Written { old, new } = guarded(|| completion.rows(&schema, &answer)).map_err(refused)?;
         let changed = new.unwrap_or_else(|| free.slice(0, 0));
         let concerned = free.num_rows() + changed.num_rows();
         let come = arrow::compute::concat_batches(&free.schema(), [&free, &changed]);
@@ -228,7 +234,7 @@ impl Execution {
 
     async fn read(&self, read: PlannedRead, completion: &Completion) -> Result<Written, ControlError> {
         let answer = self.control.read(read).await?;
-        let rows = completion.rows(&answer.schema, &answer.batches);
+        let rows = guarded(|| completion.rows(&answer.schema, &answer.batches));
         rows.map_err(|error| ControlError::Sql { origin: String::new(), error })
     }
 

@@ -175,6 +175,10 @@ impl Session {
             };
         }
         out.flush()?;
+        if printing.is_ok() && *done < texts.len() {
+            printing =
+                Err(anyhow!("the server ended the call after {} of {}", *done, counted(texts.len(), "statement")));
+        }
         let line = texts.get(*done).map_or(0, |text| text.line);
         printing.map_err(|error| match error.downcast::<ClientError>() {
             Ok(error) => Failure::of_call(error, &shown).or_in(&script.origin, line).into(),

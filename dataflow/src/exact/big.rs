@@ -50,7 +50,7 @@ impl Big {
 
     pub(super) fn minus(&self, other: &Big) -> Big {
         let low = self.low.min(other.low);
-        let (a, b) = (self.from_low(low), other.from_low(low));
+        let (a, b) = (self.in_units_of(low), other.in_units_of(low));
         if self.negative != other.negative {
             return Big::new(self.negative, low, sum(a, &b));
         }
@@ -62,7 +62,7 @@ impl Big {
     }
 
     /// The magnitude in units of 2^(64 · `low`), where `low` is at most that of the number.
-    fn from_low(&self, low: i32) -> Vec<u64> {
+    fn in_units_of(&self, low: i32) -> Vec<u64> {
         if self.is_zero() {
             return Vec::new();
         }

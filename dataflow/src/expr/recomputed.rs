@@ -4,7 +4,7 @@
 //! ORDER BY first, then the arguments. So an answer depends on what rows there are, and not on how they came or went.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::{SortOptions, cast};
@@ -59,7 +59,7 @@ struct Inner {
     schema: Schema,
     codec: RowCodec,
     result_codec: RowCodec,
-    empty: Row,
+    empty: OnceLock<Row>,
 }
 
 /// The first byte of an answer: a value follows, or the message of an error.
@@ -111,7 +111,7 @@ impl Recomputed {
         let field = |(at, (data_type, _)): (usize, &(DataType, SortOptions))| {
             Field::new(format!("c{at}"), data_type.clone(), true)
         };
-        let mut inner = Inner {
+        let inner = Inner {
             function: Arc::clone(&call.function),
             fields: call.fields.to_vec(),
             order,
@@ -121,13 +121,12 @@ impl Recomputed {
             schema: Schema::new(kept.iter().enumerate().map(field).collect::<Vec<_>>()),
             codec: RowCodec::ordered(kept.iter().cloned())?,
             result_codec: RowCodec::new([call.result.data_type()])?,
-            empty: Row::default(),
+            empty: OnceLock::new(),
             args,
             kept,
             keys,
         };
         inner.accumulator()?;
-        inner.empty = inner.answer(std::iter::empty());
         Ok((Recomputed(Arc::new(inner)), positions))
     }
 
@@ -167,7 +166,7 @@ impl Recomputed {
 
     /// The answer over nothing.
     pub fn empty(&self) -> &Row {
-        &self.0.empty
+        self.0.empty.get_or_init(|| self.0.answer(std::iter::empty()))
     }
 
     /// Answers as a column; NULL stands where one is an error, whose message `failed` gets.

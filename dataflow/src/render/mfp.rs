@@ -8,6 +8,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use super::context::batch;
+use super::unnest::Unnest;
 use super::{ChunkStream, Context};
 use crate::expr::{ScalarExpr, as_filter, evaluate};
 use crate::repr::{Chunk, Delta};
@@ -87,6 +88,14 @@ impl<'scope> Chunks<'scope> {
             errors.extend(time, evaluated.errors);
             let Delta { rows, diffs } = evaluated.delta;
             let delta = Delta { rows: batch(&schema, evaluated.columns, rows.num_rows()), diffs };
+            (!delta.is_empty()).then_some(Chunk { time, delta })
+        })
+    }
+
+    /// Lists as rows.
+    pub(super) fn unnest(self, unnest: Unnest) -> Chunks<'scope> {
+        self.then(move |Chunk { time, delta }| {
+            let delta = unnest.run(&delta);
             (!delta.is_empty()).then_some(Chunk { time, delta })
         })
     }

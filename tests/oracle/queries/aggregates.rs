@@ -112,6 +112,15 @@ impl Queries<'_> {
     }
 
     fn percentile(&mut self, columns: &[Column], depth: usize) -> Typed {
+        if self.chance(25) {
+            let arg = self.over(columns).any(depth);
+            let template = match self.rng.random_range(0..3) {
+                0 => "percentile_disc(0.4) WITHIN GROUP (ORDER BY {})",
+                1 => "percentile_disc(0.8) WITHIN GROUP (ORDER BY {} DESC)",
+                _ => "mode() WITHIN GROUP (ORDER BY {})",
+            };
+            return Typed { node: Node::new(arg.sql_type.kind(), template, [arg.node]), ..arg };
+        }
         let arg = self.over(columns).of(Class::Double, depth);
         let template = match self.rng.random_range(0..6) {
             0 => "median({})",

@@ -126,7 +126,7 @@ pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<
 ///
 /// # Errors
 /// What `plan` says, or the panic's message.
-pub(super) fn guarded<T>(plan: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+pub(crate) fn guarded<T>(plan: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
     caught(plan).unwrap_or_else(|panic| {
         Err(SqlError::unsupported(format!("the planner cannot handle this statement: {panic}"))
             .hint("write it differently; and please report it"))

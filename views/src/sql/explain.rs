@@ -105,6 +105,7 @@ impl Tree<'_> {
             Op::JoinReduce { .. } => "Reduce, aggregated below the join (private tables)".to_owned(),
             Op::Distinct { .. } => "Distinct (private table)".to_owned(),
             Op::Upsert { .. } => "Upsert (private table, the last record of each key)".to_owned(),
+            Op::Unnest { .. } => "Unnest".to_owned(),
             Op::Window { functions, limit, .. } => match (limit, functions.is_empty()) {
                 (Some(_), true) => "Top rows (private tree)".to_owned(),
                 (Some(_), false) => "Window, top rows (private tree per partition)".to_owned(),
@@ -176,6 +177,7 @@ impl Tree<'_> {
                 let order = order.map_or_else(String::new, |index| format!("{}, then ", columns[index]));
                 details.push(format!("order: {order}arrival"));
             }
+            Op::Unnest { input, lists, structs, .. } => details.extend(unnest_texts(lists, structs, &names(*input))),
             Op::Window { input, partition, order, functions, limit } => {
                 details.extend(window::details((partition, order), functions, *limit, &names(*input)));
             }
@@ -183,6 +185,15 @@ impl Tree<'_> {
         }
         details
     }
+}
+
+/// The columns that an unnest takes apart.
+fn unnest_texts(lists: &[usize], structs: &[usize], columns: &[String]) -> Vec<String> {
+    let text = |kind: &str, indices: &[usize]| {
+        let names: Vec<&str> = indices.iter().map(|index| columns[*index].as_str()).collect();
+        (!names.is_empty()).then(|| format!("{kind}: {}", names.join(", ")))
+    };
+    text("lists", lists).into_iter().chain(text("structs", structs)).collect()
 }
 
 fn list(exprs: &[ScalarExpr], columns: &[String], separator: &str) -> String {

@@ -6,6 +6,7 @@ mod grouping;
 mod join;
 mod nodes;
 mod output;
+mod unnest;
 mod window;
 
 use std::collections::HashMap;
@@ -118,12 +119,16 @@ impl Lowering<'_> {
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             other => Err(refused(other)),
         }
     }
 
     fn scan(&mut self, scan: &TableScan) -> Result<Flow, Refusal> {
         let Some(source) = scan.source.downcast_ref::<CollectionSource>() else {
+            if let Some(series) = self.series(scan)? {
+                return Ok(series);
+            }
             let name = scan.table_name.table().trim_end_matches("()").to_owned();
             return Err(Refusal::new(
                 Construct::Name(name.clone()),
@@ -159,6 +164,10 @@ impl Lowering<'_> {
 
     fn projection(&mut self, projection: &Projection) -> Result<Flow, Refusal> {
         let input = self.plan(&projection.input)?;
+        self.projected(input, projection)
+    }
+
+    fn projected(&mut self, input: Flow, projection: &Projection) -> Result<Flow, Refusal> {
         if projection.expr.is_empty() {
             return self.filler(input.node);
         }
@@ -235,7 +244,6 @@ fn renamed(flow: Flow, schema: &DFSchemaRef) -> Flow {
 
 fn refused(plan: &LogicalPlan) -> Refusal {
     let (construct, message, hint) = match plan {
-        LogicalPlan::Unnest(_) => (Construct::Unnest, "UNNEST in a view", "use it when reading"),
         LogicalPlan::RecursiveQuery(_) => (Construct::Recursive, "WITH RECURSIVE in a view", "use it when reading"),
         LogicalPlan::Subquery(_) => (Construct::MarkJoin, "this kind of subquery in a view", "write it as a join"),
         _ => (Construct::Query, "this kind of query in a view", "use it when reading"),

@@ -175,6 +175,7 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
             | Op::JoinReduce { .. }
             | Op::Distinct { .. }
             | Op::Upsert { .. }
+            | Op::Unnest { .. }
             | Op::Window { .. }
             | Op::Union { .. } => None,
         })

@@ -2,15 +2,18 @@
 //!
 //! It differs from DataFusion's own in a few places only, each stated here or in a file of this folder: the list of
 //! optimizer rules, the types (`types`), what would hurt in its semantics (`semantics`, `floats`, `arithmetic`, `sum`,
-//! `to_char`), and what would be slow (`date_trunc`).
+//! `moments`, `ordered`, `to_char`), what it lacks (`lateral`, `ordered_set`), and what would be slow (`date_trunc`).
 
 mod arithmetic;
 mod date_trunc;
 mod distinct_on;
 mod floats;
+mod grouping;
+mod lateral;
 mod moments;
 pub(super) mod one_row;
 mod ordered;
+mod ordered_set;
 mod push_down;
 mod repair;
 mod semantics;
@@ -135,15 +138,18 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
     moments::register(&mut state)?;
+    ordered_set::register(&mut state)?;
     Ok(state)
 }
 
 /// Types first, then ours: values in our types, then the operators on them.
 fn analyzer_rules(purpose: Purpose) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(lateral::LateralUnnest),
         Arc::new(distinct_on::FirstOfPartition),
         Arc::new(subqueries::InMeansExists),
         Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(grouping::GroupingColumns),
         Arc::new(floats::FloatsWin),
         Arc::new(TypeCoercion::new()),
         Arc::new(semantics::OurTypes),

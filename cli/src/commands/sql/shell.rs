@@ -15,7 +15,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use rustyline::{CompletionType, Config, Context, Editor};
 
 use super::script::{Piece, WaitsFor, split};
 use super::{Ended, Session};
@@ -227,7 +227,7 @@ impl Hinter for Completion {
 }
 impl Highlighter for Completion {}
 impl Validator for Completion {}
-impl Helper for Completion {}
+impl rustyline::Helper for Completion {}
 
 /// Where the word before the cursor begins, and what it may become.
 fn candidates(before: &str, names: &[String]) -> (usize, Vec<String>) {

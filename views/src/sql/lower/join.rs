@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{DFSchema, DFSchemaRef, JoinType, NullEquality};
+use datafusion::common::{DFSchema, DFSchemaRef, JoinType, NullEquality, TableReference};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::ScalarExpr;
@@ -113,7 +113,7 @@ impl Lowering<'_> {
     /// Pairs and what has no partner. With a condition beyond equal keys the pairs that pass it are joined first; who is in
     /// none of them is found by an anti join.
     fn outer_join(&mut self, left: &Flow, right: &Flow, kind: JoinKind, condition: Condition) -> Result<Flow, Refusal> {
-        let names = left.schema.join(&right.schema)?;
+        let names = nullable(&left.schema, kind.keeps_right())?.join(&nullable(&right.schema, kind.keeps_left())?)?;
         let sides = (left.node, right.node);
         let Condition { left_keys, right_keys, null_equals_null, filter } = condition;
         let Some(filter) = filter else {
@@ -269,6 +269,15 @@ fn used<'a>(keys: impl Iterator<Item = &'a ScalarExpr>, filter: &ScalarExpr, ran
         }
     });
     (0..used.len()).filter(|index| used[*index]).collect()
+}
+
+/// The same columns, which may be NULL if `beside_nulls`: functions of them take that from here.
+fn nullable(schema: &DFSchema, beside_nulls: bool) -> Result<DFSchema, Refusal> {
+    let field = |(qualifier, field): (Option<&TableReference>, &Arc<Field>)| {
+        let nullable = beside_nulls || field.is_nullable();
+        (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(nullable)))
+    };
+    Ok(DFSchema::new_with_metadata(schema.iter().map(field).collect(), HashMap::new())?)
 }
 
 /// `exprs`, or a constant if there are none.

@@ -9,7 +9,9 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use headwater_dataflow::expr::ScalarExpr;
-use headwater_dataflow::plan::{Aggregate, JoinKind, NodeId, Op, OrderBy, Plan, RowLimit, WindowCall, WindowFunction};
+use headwater_dataflow::plan::{
+    Aggregate, EmptyLists, JoinKind, NodeId, Op, OrderBy, Plan, RowLimit, WindowCall, WindowFunction,
+};
 use headwater_dataflow::repr::{CollectionId, Delta};
 
 use super::bind;
@@ -116,6 +118,18 @@ impl Nodes {
         }
         let (schema, append_only) = (self.schema(input), self.append_only(input));
         self.push(Op::Distinct { input }, schema, append_only)
+    }
+
+    /// Lists as rows, structs as columns; the output's columns are those of `schema`.
+    pub(super) fn unnest(
+        &mut self,
+        input: NodeId,
+        (lists, structs): (Vec<usize>, Vec<usize>),
+        empty: EmptyLists,
+        schema: SchemaRef,
+    ) -> NodeId {
+        let append_only = self.append_only(input);
+        self.push(Op::Unnest { input, lists, structs, empty }, schema, append_only)
     }
 
     /// All rows of all inputs, whose columns have the types of `schema`.
@@ -412,6 +426,10 @@ fn same(a: &Op, b: &Op) -> bool {
             Op::Reduce { input: b, keys: bk, aggregates: ba, append_only: bo },
         ) => a == b && ao == bo && same_exprs(ak, bk) && aa.len() == ba.len() && aa.iter().zip(ba).all(same_aggregate),
         (Op::Distinct { input: a }, Op::Distinct { input: b }) => a == b,
+        (
+            Op::Unnest { input: a, lists: al, structs: ast, empty: ae },
+            Op::Unnest { input: b, lists: bl, structs: bs, empty: be },
+        ) => a == b && al == bl && ast == bs && ae == be,
         (Op::Union { inputs: a }, Op::Union { inputs: b }) => a == b,
         _ => false,
     }

@@ -14,7 +14,7 @@ use headwater_dataflow::plan::{
     AggregateFunc, Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction,
 };
 
-use super::{Flow, Lowering, Refusal, bind, contains};
+use super::{Flow, Lowering, Refusal, bind, contains, renamed};
 use crate::sql::error::SqlError;
 use crate::sql::locate::Construct;
 use crate::sql::session::types::sql_name;
@@ -38,8 +38,7 @@ impl Lowering<'_> {
         let mut orderings: Vec<Ordering> = Vec::new();
         for (at, expr) in window.window_expr.iter().enumerate() {
             let field = window.schema.field(width + at);
-            let (partition, order, function) =
-                self.function_over(expr, &input, &schema, field.name(), field.data_type())?;
+            let (partition, order, function) = self.function_over(expr, &input, &schema, field.data_type())?;
             let tiles = matches!(function.call, WindowCall::Ntile(_));
             let known = orderings.iter_mut().find(|known| {
                 known.tiles == tiles
@@ -74,7 +73,22 @@ impl Lowering<'_> {
         else {
             return Err(Refusal::new(Construct::Limit, "a LIMIT that is no constant in a view", "write a number"));
         };
-        let (flow, order) = match limit.input.as_ref() {
+        let places = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.top(&limit.input, RowLimit { offset: places(skip), fetch: fetch.map(places) })
+    }
+
+    /// The rows of `plan` at some places of the order that it ends with, if there is one. What the planner put above the
+    /// order is applied to what is left.
+    fn top(&mut self, plan: &LogicalPlan, limit: RowLimit) -> Result<Flow, Refusal> {
+        let (flow, order) = match plan {
+            LogicalPlan::Projection(projection) => {
+                let input = self.top(&projection.input, limit)?;
+                return self.projected(input, projection);
+            }
+            LogicalPlan::SubqueryAlias(alias) => {
+                let input = self.top(&alias.input, limit)?;
+                return Ok(renamed(input, &alias.schema));
+            }
             LogicalPlan::Sort(sort) => {
                 let input = self.plan(&sort.input)?;
                 let order = self.order(&sort.expr, &input, &self.nodes.schema(input.node))?;
@@ -82,8 +96,6 @@ impl Lowering<'_> {
             }
             other => (self.plan(other)?, Vec::new()),
         };
-        let places = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let limit = RowLimit { offset: places(skip), fetch: fetch.map(places) };
         let node = self.nodes.window(flow.node, Vec::new(), order, Vec::new(), Some(limit));
         Ok(Flow { node, schema: flow.schema })
     }
@@ -101,7 +113,6 @@ impl Lowering<'_> {
         expr: &Expr,
         input: &Flow,
         schema: &SchemaRef,
-        name: &str,
         data_type: &DataType,
     ) -> Result<(Vec<ScalarExpr>, Vec<OrderBy>, WindowFunction), Refusal> {
         let Expr::WindowFunction(call) = expr.clone().unalias_nested().data else {
@@ -117,7 +128,10 @@ impl Lowering<'_> {
         let order = self.order(&params.order_by, input, schema)?;
         let (what, arg) = self.window_call(&call.fun, params, input, schema)?;
         let frame = frame(params, &order)?;
-        let function = WindowFunction { call: what, arg, frame, name: name.to_owned(), data_type: data_type.clone() };
+        // The planner's own name for it repeats the whole window.
+        let args: Vec<String> = params.args.iter().map(|arg| arg.human_display().to_string()).collect();
+        let name = format!("{}({})", call.fun.name(), args.join(", "));
+        let function = WindowFunction { call: what, arg, frame, name, data_type: data_type.clone() };
         match function.check() {
             Ok(()) => Ok((partition, order, function)),
             Err(reason) => Err(Refusal::new(

@@ -283,6 +283,40 @@ fn reads_may_do_anything() {
 }
 
 #[test]
+fn aggregates_depend_on_their_rows_alone() {
+    for (query, expected) in [
+        ("SELECT string_agg(x, ',' ORDER BY y DESC) FROM (VALUES ('a', 1), ('b', 2)) t(x, y)", "b,a"),
+        ("SELECT string_agg(x, ',') FROM (VALUES ('b'), ('a'), (NULL), ('a')) t(x)", "a,a,b"),
+        ("SELECT string_agg(DISTINCT x, ',' ORDER BY x DESC) FROM (VALUES ('b'), ('a'), ('a')) t(x)", "b,a"),
+        ("SELECT array_agg(x ORDER BY x DESC NULLS LAST) FROM (VALUES (1), (NULL), (2)) t(x)", "[2, 1, ]"),
+        ("SELECT first_value(x ORDER BY y) FROM (VALUES (9, 1), (5, 1), (7, 2)) t(x, y)", "5"),
+        ("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY x) FROM (VALUES (4), (1), (NULL), (3), (2)) t(x)", "2"),
+        ("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY x DESC) FROM (VALUES (4), (1), (3), (2)) t(x)", "3"),
+        ("SELECT mode() WITHIN GROUP (ORDER BY x) FROM (VALUES ('b'), ('a'), ('b'), ('a'), ('c')) t(x)", "a"),
+        ("SELECT var_samp(x) FROM (VALUES (1), (2), (4)) t(x)", "2.3333333333333335"),
+        ("SELECT corr(x, y), regr_count(x, y) FROM (VALUES (1, 2), (2, 4), (3, 6), (4, NULL)) t(x, y)", "1.0 | 3"),
+        ("SELECT stddev(x) FROM (VALUES (0.1), (0.1), (0.1)) t(x)", "0.0"),
+        ("SELECT sum(DISTINCT x), avg(DISTINCT x) FROM (VALUES (1), (1), (2)) t(x)", "3 | 1.5"),
+        ("SELECT count(DISTINCT x, y) FROM (VALUES (1, 2), (1, 2), (1, 3), (1, NULL)) t(x, y)", "2"),
+        ("SELECT variance(x) FROM (VALUES (1)) t(x)", "NULL"),
+    ] {
+        assert_eq!(row(query), expected, "{query}");
+    }
+}
+
+#[test]
+fn lists_of_the_left_side_can_be_unnested() {
+    let lists = "(VALUES (1, [1, 2]), (2, [3]), (3, NULL), (4, [])) AS t(k, l)";
+    for (query, expected) in [
+        (format!("SELECT sum(u.x), count(*), max(k) FROM {lists}, unnest(t.l) AS u(x)"), "6 | 3 | 2"),
+        (format!("SELECT count(*), count(u.x) FROM {lists} LEFT JOIN unnest(t.l) AS u(x) ON true"), "5 | 3"),
+        (format!("SELECT sum(x) FROM {lists} JOIN unnest(t.l) AS u(x) ON u.x > t.k"), "5"),
+    ] {
+        assert_eq!(row(&query), expected, "{query}");
+    }
+}
+
+#[test]
 fn failures_have_words_and_a_place() {
     fails("SELECT product::BIGINT FROM lines", "tea");
     fails("SELECT 'x'::DATE", "x");

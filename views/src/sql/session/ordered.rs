@@ -33,6 +33,8 @@ const ORDERED: &[&str] = &[
     "approx_percentile_cont",
     "approx_percentile_cont_with_weight",
     "approx_median",
+    "percentile_disc",
+    "mode",
 ];
 
 /// The rule. It leaves window functions alone: their frames have an order.

@@ -251,7 +251,9 @@ impl Beside {
             Beside::DistinctSums(sums) => sums.refresh(group, slots),
             Beside::Bits { slot, func, counts } => {
                 let values = slots[*slot + 1];
-                slots[*slot] = counts[group].as_ref().map_or(0, |counts| bits(*func, counts, values));
+                // Over nothing the slot is 0, so that a group that has gone leaves nothing.
+                let counts = counts[group].as_ref().filter(|_| values > 0);
+                slots[*slot] = counts.map_or(0, |counts| bits(*func, counts, values));
             }
             Beside::Moments { slot, moment, sums } => {
                 let answer = sums[group].as_ref().and_then(|sums| sums.answer(*moment));
