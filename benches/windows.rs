@@ -104,6 +104,11 @@ const FRAUD: &str = "SELECT transaction_id, count(*) OVER w AS n, sum(amount) OV
     avg(amount) OVER (PARTITION BY customer_id ORDER BY event_time) AS usual FROM transactions \
     WINDOW w AS (PARTITION BY card_id ORDER BY event_time RANGE BETWEEN INTERVAL '10 minutes' PRECEDING AND CURRENT ROW)";
 
+/// The ten products of most revenue per country.
+const TOP: &str = "SELECT country, product_id, revenue FROM (SELECT country, product_id, revenue, \
+    row_number() OVER (PARTITION BY country ORDER BY revenue DESC, product_id) AS place FROM \
+    (SELECT country, product_id, sum(amount) AS revenue FROM transactions GROUP BY 1, 2) AS sums) AS ranked WHERE place <= 10";
+
 fn frames(ticks: &[RecordBatch], small: &[RecordBatch]) -> Result<()> {
     println!("\nframes over {} rows, CPU us/row, one worker", ticks.len() * TICK_ROWS);
     let rows = ticks.len() * TICK_ROWS;
@@ -111,6 +116,7 @@ fn frames(ticks: &[RecordBatch], small: &[RecordBatch]) -> Result<()> {
         ("pass", "SELECT transaction_id, card_id, amount FROM transactions"),
         ("RANGE 10 minutes by card", FRAME),
         ("Q3: and the customer's running mean", FRAUD),
+        ("Q5: top 10 products per country", TOP),
     ] {
         let mut running = Running::start_sql(name, sql, false, 1, None)?;
         let ((), mut cost) = measure(|| {

@@ -159,8 +159,9 @@ fn check_subqueries(plan: &LogicalPlan, text: &Text<'_>) -> Result<(), SqlError>
             .hint("use it as a condition in WHERE or in the select list, or join"));
     }
     if outer {
+        let place = text.find_words(&[&["LATERAL"]]).or_else(|| text.find(&Construct::ScalarSubquery));
         return Err(SqlError::unsupported("a subquery that reads columns of the query around it in this way")
-            .at(text.find(&Construct::ScalarSubquery).unwrap_or(text.start()))
+            .at(place.unwrap_or(text.start()))
             .hint("write it as a join: aggregate or number the rows of the inner relation, then join by the common columns"));
     }
     Ok(())

@@ -7,6 +7,7 @@
 mod arithmetic;
 mod date_trunc;
 mod distinct_on;
+mod extremes;
 mod floats;
 mod grouping;
 mod lateral;
@@ -137,6 +138,7 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     date_trunc::register(&mut state)?;
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
+    extremes::register(&mut state)?;
     moments::register(&mut state)?;
     ordered_set::register(&mut state)?;
     Ok(state)

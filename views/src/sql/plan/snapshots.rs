@@ -328,9 +328,64 @@ fn outer_and_anti_joins() {
 
 #[test]
 fn windows_and_top_rows() {
-    insta::assert_snapshot!(explained("SELECT invoice, ntile(5) OVER (ORDER BY price, invoice) AS tile, lag(price) OVER (PARTITION BY product ORDER BY at DESC) AS before FROM lines"), @"");
-    insta::assert_snapshot!(explained("SELECT invoice FROM (SELECT invoice, row_number() OVER (PARTITION BY product ORDER BY price DESC) AS n FROM lines) AS t WHERE n <= 3"), @"");
-    insta::assert_snapshot!(explained("SELECT invoice, sum(price) OVER (PARTITION BY product ORDER BY at RANGE INTERVAL '10 minutes' PRECEDING) AS spent FROM lines"), @"");
-    insta::assert_snapshot!(explained("SELECT DISTINCT ON (product) product, price FROM lines ORDER BY product, price DESC"), @"");
-    insta::assert_snapshot!(explained("SELECT invoice FROM lines ORDER BY price LIMIT 3 OFFSET 1"), @"");
+    insta::assert_snapshot!(explained("SELECT invoice, ntile(5) OVER (ORDER BY price, invoice) AS tile, lag(price) OVER (PARTITION BY product ORDER BY at DESC) AS before FROM lines"), @r#"
+    Project
+        project: invoice, CAST(ntile(5) AS Int64) AS tile, lag(lines.price) PARTITION BY [lines.product] ORDER BY [lines.at DESC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS before
+      Window (private tree per partition)
+          one partition
+          order: price, invoice
+          ntile(5) AS ntile(5)
+        Project
+            project: invoice, price, lag(lines.price) AS lag(lines.price) PARTITION BY [lines.product] ORDER BY [lines.at DESC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+          Window (private tree per partition)
+              partition: product
+              order: at DESC
+              lag(price, 1) AS lag(lines.price)
+            Get lines (shared import, append-only)
+                columns: invoice, product, price, at
+    "#);
+    insta::assert_snapshot!(explained("SELECT invoice FROM (SELECT invoice, row_number() OVER (PARTITION BY product ORDER BY price DESC) AS n FROM lines) AS t WHERE n <= 3"), @r#"
+    Filter and project
+        filter: row_number() <= 3
+        project: invoice
+      Window, top rows (private tree per partition)
+          partition: product
+          order: price DESC
+          leaves: 3 rows
+          row_number() AS row_number()
+        Get lines (shared import, append-only)
+            columns: invoice, product, price
+    "#);
+    insta::assert_snapshot!(explained("SELECT invoice, sum(price) OVER (PARTITION BY product ORDER BY at RANGE INTERVAL '10 minutes' PRECEDING) AS spent FROM lines"), @r#"
+    Project
+        project: invoice, sum(lines.price) AS spent
+      Window (private tree per partition)
+          partition: product
+          order: at
+          sum(price) range between 600000000 preceding and current row AS sum(lines.price)
+        Get lines (shared import, append-only)
+            columns: invoice, product, price, at
+    "#);
+    insta::assert_snapshot!(explained("SELECT DISTINCT ON (product) product, price FROM lines ORDER BY product, price DESC"), @r#"
+    Filter and project
+        filter: row_number() = 1
+        project: product, price
+      Window, top rows (private tree per partition)
+          partition: product
+          order: product, price DESC
+          leaves: 1 rows
+          row_number() AS row_number()
+        Get lines (shared import, append-only)
+            columns: product, price
+    "#);
+    insta::assert_snapshot!(explained("SELECT invoice FROM lines ORDER BY price LIMIT 3 OFFSET 1"), @r#"
+    Project
+        project: invoice
+      Top rows (private tree)
+          one partition
+          order: price
+          leaves: 3 rows behind the first 1
+        Get lines (shared import, append-only)
+            columns: invoice, price
+    "#);
 }

@@ -329,7 +329,7 @@ fn failures_have_words_and_a_place() {
         ("SELECT 1 + ", "1:11", "expected: an expression, found: EOF", ""),
         (
             "SELECT * FROM lines l, LATERAL (SELECT p.product FROM products p WHERE p.product = l.product LIMIT 1) x",
-            "1:32",
+            "1:24",
             "a subquery that reads columns of the query around it in this way",
             "join",
         ),
