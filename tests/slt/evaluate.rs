@@ -1,6 +1,7 @@
 //! Queries evaluated once, by the session that evaluates reads.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -48,6 +49,11 @@ impl Failure {
     }
 }
 
+/// What `plan` gives; a panic fails the query and not the run.
+pub(super) fn caught<T>(plan: impl FnOnce() -> T) -> Result<T, Failure> {
+    std::panic::catch_unwind(AssertUnwindSafe(plan)).map_err(|_| Failure::Failed("the planner panics".to_owned()))
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
@@ -74,7 +80,7 @@ impl Reader {
         content: impl Fn(CollectionId) -> RecordBatch,
     ) -> Result<Answer, Failure> {
         let query = query.trim_end().trim_end_matches(';');
-        let planned = sql::plan_read(query, relations).map_err(|error| Failure::planning(&error))?;
+        let planned = caught(|| sql::plan_read(query, relations))?.map_err(|error| Failure::planning(&error))?;
         let schema = planned.schema();
         let tables: BTreeMap<_, _> = planned.collections().iter().map(|id| (*id, vec![content(*id)])).collect();
         let batches = self.runtime.block_on(planned.run(tables)).map_err(|error| Failure::running(&error))?;

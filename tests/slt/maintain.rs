@@ -12,7 +12,7 @@ use headwater_views::sql::{self, PlannedView};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::evaluate::Failure;
+use super::evaluate::{Failure, caught};
 use super::history::History;
 use super::statement::{World, parse};
 use super::words::before;
@@ -50,8 +50,8 @@ impl Engines {
     pub(super) fn maintain(&mut self, query: &str, world: &World<'_>, number: u64) -> Result<Shown, Failure> {
         let text = without_order(query)?;
         let columns: Vec<String> = (0..COLUMNS_MAX).map(|index| format!("c{index}")).collect();
-        let planned = sql::plan_view_as(&text, &columns, &world.tables)
-            .map_err(|error| world.tables.blame(Failure::planning(&error)))?;
+        let planned = caught(|| sql::plan_view_as(&text, &columns, &world.tables))?;
+        let planned = planned.map_err(|error| world.tables.blame(Failure::planning(&error)))?;
         let workers = [1, 2, 4][usize::try_from(number % 3).expect("less than 3")];
         let driver = self.drivers.entry(workers).or_insert_with(|| Driver::start(workers));
         let mut rng = ChaCha8Rng::seed_from_u64(number);

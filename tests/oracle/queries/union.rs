@@ -1,4 +1,4 @@
-//! UNION [ALL], INTERSECT and EXCEPT.
+//! UNION, INTERSECT and EXCEPT, each with and without ALL.
 
 use rand::Rng;
 
@@ -13,9 +13,11 @@ impl Queries<'_> {
         let first = self.query(depth - 1);
         let (mut columns, mut rows) = (first.columns.clone(), first.rows);
         let separator = match self.rng.random_range(0..20) {
-            0..13 => " UNION ALL ",
-            13..16 => " UNION ",
-            16..18 => " INTERSECT ",
+            0..12 => " UNION ALL ",
+            12..14 => " UNION ",
+            14..16 => " INTERSECT ",
+            16 => " INTERSECT ALL ",
+            17 => " EXCEPT ALL ",
             _ => " EXCEPT ",
         };
         // ORDER BY and LIMIT at the end would belong to the whole.

@@ -214,6 +214,10 @@ fn aggregate(func: &AggregateFunc, function: &WindowFunction, slot: Option<Slot>
 
 /// The value of a constant expression.
 fn constant(expr: &ScalarExpr) -> Value {
+    if expr.data_type == DataType::Null {
+        // Nothing else has that type, and hardly anything can be cast to it.
+        return Value::Null;
+    }
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
     let one = RecordBatch::try_new_with_options(Schema::empty().into(), Vec::new(), &options).expect("no columns");
     let column = expr.expr.evaluate(&one).and_then(|value| value.into_array(1)).expect("a constant has a value");

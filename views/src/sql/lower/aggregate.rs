@@ -144,7 +144,12 @@ impl Lowering<'_> {
         if counts_rows && matches!(args, [Expr::Literal(value, _)] if !value.is_null()) {
             return Ok(Vec::new());
         }
-        args.iter().map(|arg| self.bind(arg, &input.schema, schema)).collect()
+        let bound = |arg: &Expr| -> Result<ScalarExpr, Refusal> {
+            let arg = self.bind(arg, &input.schema, schema)?;
+            // A column of the type NULL has no bits that say so, and its values would be counted.
+            Ok(if arg.data_type == DataType::Null { bind::cast(arg, &DataType::Utf8) } else { arg })
+        };
+        args.iter().map(bound).collect()
     }
 }
 

@@ -77,14 +77,21 @@ fn with_copy_numbers(side: &LogicalPlan, name: &str) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(side.clone()).window([number])?.project(columns)?.build()
 }
 
-/// A node with the subqueries that values are compared with under a name of their own: when the comparison moves into
+/// A node with the columns that values are compared with under a name of their own: when the comparison moves into
 /// the subquery, a column of the same relation outside must not be taken for the one inside.
 fn compared(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     node.map_expressions(|expr| {
         expr.transform_up(|expr| match expr {
             Expr::SetComparison(comparison) => {
                 let SetComparison { expr, subquery, op, quantifier } = comparison;
-                let plan = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone()).alias("__compared")?.build()?;
+                let plan = subquery.subquery.as_ref().clone();
+                let Some(column) = plan.schema().columns().into_iter().next() else {
+                    return Ok(Transformed::no(Expr::SetComparison(SetComparison::new(
+                        expr, subquery, op, quantifier,
+                    ))));
+                };
+                let values = Expr::Column(column).alias("__compared");
+                let plan = LogicalPlanBuilder::from(plan).project([values])?.build()?;
                 let subquery = Subquery { subquery: Arc::new(plan), ..subquery };
                 Ok(Transformed::yes(Expr::SetComparison(SetComparison::new(expr, subquery, op, quantifier))))
             }

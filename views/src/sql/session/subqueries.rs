@@ -108,7 +108,7 @@ struct Asked<'a> {
     sought: Expr,
     sought_nullable: bool,
     found_nullable: bool,
-    /// The subquery, under a name that nothing else has.
+    /// The subquery, its column under a name that nothing else has.
     query: LogicalPlan,
     outer: Vec<Expr>,
 }
@@ -132,8 +132,10 @@ impl<'a> Asked<'a> {
             return Ok(None);
         }
         *names += 1;
-        let query = LogicalPlanBuilder::from(asked.subquery.subquery.as_ref().clone());
-        let query = query.alias(format!("__in_{names}"))?.build()?;
+        // Not an alias of the relation: what a correlated query pulls up must pass.
+        let query = asked.subquery.subquery.as_ref().clone();
+        let found = Expr::Column(query.schema().columns().remove(0)).alias(format!("__in_{names}"));
+        let query = LogicalPlanBuilder::from(query).project([found])?.build()?;
         let outer = asked.subquery.outer_ref_columns.clone();
         Ok(Some(Asked { schema, sought, sought_nullable, found_nullable, query, outer }))
     }
