@@ -179,7 +179,7 @@ impl Execution {
         }
         let Written { old, new } = match rows {
             RowsOf::Values(rows) => Written { old: None, new: Some(rows) },
-            RowsOf::Query(read, completion) => self.read(read, &completion).await?,
+            RowsOf::Query(read, completion) => self.read(*read, &completion).await?,
         };
         let (Some(rows), WriteKind::Insert) = (&new, kind) else {
             let concerned = old.as_ref().or(new.as_ref()).map_or(0, RecordBatch::num_rows);
@@ -195,7 +195,7 @@ impl Execution {
                 let concerned = free.num_rows();
                 writer.write(None, Some(free), concerned).await
             }
-            OnConflict::Update(read, completion) => self.update_taken(writer, rows, (read, &completion)).await,
+            OnConflict::Update(read, completion) => self.update_taken(writer, rows, (*read, &completion)).await,
         }
     }
 

@@ -92,7 +92,7 @@ pub enum RowsOf {
     /// They are at hand, whole.
     Values(RecordBatch),
     /// A query gives them.
-    Query(PlannedRead, Completion),
+    Query(Box<PlannedRead>, Completion),
 }
 
 /// What becomes of a row whose key is taken.
@@ -104,7 +104,7 @@ pub enum OnConflict {
     Skip,
     /// The row that is there gets other values: the read is over the table, of which the rows concerned suffice, and over
     /// [`EXCLUDED`].
-    Update(PlannedRead, Completion),
+    Update(Box<PlannedRead>, Completion),
 }
 
 /// The rows that could not be inserted, in the read of [`OnConflict::Update`].
@@ -211,7 +211,7 @@ pub fn plan_write(
             let query = template("SELECT *", from.clone(), Vec::new(), selection.clone())?;
             let read = plan_statement(query, &Text::new(text)?, relations)?;
             let completion = Completion { table: Arc::clone(table), shape: Shape::Old };
-            Ok(planned(WriteKind::Delete, RowsOf::Query(read, completion)))
+            Ok(planned(WriteKind::Delete, RowsOf::Query(Box::new(read), completion)))
         }
         Action::Copy(copy) => {
             let targets = if copy.columns.is_empty() {
@@ -282,7 +282,7 @@ fn plan_insert(
             if given != targets.len() {
                 return Err(target::wrong_width(given, targets.len()));
             }
-            RowsOf::Query(read, Completion { table: Arc::clone(table), shape: Shape::New(targets) })
+            RowsOf::Query(Box::new(read), Completion { table: Arc::clone(table), shape: Shape::New(targets) })
         }
     };
     let on_conflict = match &insert.on {
@@ -301,7 +301,7 @@ fn plan_update(
     let (targets, values) = assignments(&update.assignments, table)?;
     let query = template("SELECT *", vec![update.table.clone()], values, update.selection.clone())?;
     let read = plan_statement(query, text, relations)?;
-    Ok(RowsOf::Query(read, Completion { table: Arc::clone(table), shape: Shape::OldAndNew(targets) }))
+    Ok(RowsOf::Query(Box::new(read), Completion { table: Arc::clone(table), shape: Shape::OldAndNew(targets) }))
 }
 
 fn plan_conflict(
@@ -359,7 +359,7 @@ fn plan_conflict(
     let relations = WithExcluded { relations, schema: &table.schema };
     let read = plan_statement(query, &Text::new(text)?, &relations)?;
     let completion = Completion { table: Arc::clone(table), shape: Shape::OldAndNew(targets) };
-    Ok(OnConflict::Update(read, completion))
+    Ok(OnConflict::Update(Box::new(read), completion))
 }
 
 /// The columns that are set, and to what.
