@@ -15,6 +15,10 @@ const SETTINGS: [(&str, &str); 5] = [
     ("time_zone", "+00:00"),
 ];
 
+/// Subqueries of suites with a limit that many choices of rows fulfil.
+const LOOSE_LIMITS: [&str; 2] =
+    ["FROM ordered_table ORDER BY b desc, d desc OFFSET 1 LIMIT 4", "(select * from topk limit 8)"];
+
 /// Why a record is not asked at all.
 pub(super) fn skipped(sql: &str) -> Option<&'static str> {
     let sql = sql.to_lowercase();
@@ -58,6 +62,9 @@ pub(super) fn decided(sql: &str, verdict: Verdict) -> Verdict {
         }
         Verdict::Wrong(_) if sql.contains("OR id NOT IN (SELECT id FROM inner_table2)") => {
             Verdict::Differs("NOT IN is unknown for NULL under OR too")
+        }
+        Verdict::Wrong(_) if LOOSE_LIMITS.iter().any(|limit| sql.contains(limit)) => {
+            Verdict::Differs("a limit inside whose rows tie in the order, or have none")
         }
         Verdict::Wrong(_) if sql.contains("FROM sales_global") && sql.contains("ORDER BY ts") => {
             Verdict::Differs("aggregates over rows that tie in their order")
