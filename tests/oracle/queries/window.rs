@@ -98,7 +98,8 @@ impl Queries<'_> {
         let alias = self.name("l");
         let Some(on) = inner.columns.choose(self.rng).map(|column| column.name.clone()) else { return inner };
         let keys = self.keys(&inner.columns, true);
-        let template = format!("SELECT DISTINCT ON ({on}) * FROM ({{}}) AS {alias} ORDER BY {on}, {keys}");
+        let limit = if self.chance(30) { " LIMIT 3" } else { "" };
+        let template = format!("SELECT DISTINCT ON ({on}) * FROM ({{}}) AS {alias} ORDER BY {on}, {keys}{limit}");
         Query { node: Node::new(Kind::Query, &template, [inner.node]), ..inner }
     }
 

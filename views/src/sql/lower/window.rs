@@ -226,7 +226,13 @@ impl Lowering<'_> {
             ));
         }
         let data_type = self.bind(arg, &input.schema, schema)?.data_type;
-        Ok(Some(bind::cast(self.bind(default, &input.schema, schema)?, &data_type)))
+        let default = bind::cast(self.bind(default, &input.schema, schema)?, &data_type);
+        // A worker takes it for granted that the constant has a value.
+        let value = default.expr.evaluate(&bind::one_row()?).and_then(|value| value.into_array(1));
+        match (value, data_type) {
+            (Ok(_), _) | (Err(_), DataType::Null) => Ok(Some(default)),
+            (Err(error), _) => Err(Refusal::Planner(error)),
+        }
     }
 }
 

@@ -32,12 +32,16 @@ impl AnalyzerRule for FirstOfPartition {
 fn first_rows(distinct: DistinctOn) -> Result<LogicalPlan> {
     let DistinctOn { on_expr, select_expr, sort_expr, input, schema } = distinct;
     let mut number = row_number().partition_by(on_expr);
-    if let Some(order) = sort_expr {
-        number = number.order_by(order);
+    if let Some(order) = &sort_expr {
+        number = number.order_by(order.clone());
     }
     let number = number.build()?;
     let place = ident(number.schema_name().to_string());
-    let first =
-        LogicalPlanBuilder::from(input.as_ref().clone()).window([number])?.filter(place.eq(lit(1_u64)))?.build()?;
+    let mut first = LogicalPlanBuilder::from(input.as_ref().clone()).window([number])?.filter(place.eq(lit(1_u64)))?;
+    if let Some(order) = sort_expr {
+        // A LIMIT above asks for the first rows of this order.
+        first = first.sort(order)?;
+    }
+    let first = first.build()?;
     Ok(LogicalPlan::Projection(Projection::try_new_with_schema(select_expr, Arc::new(first), schema)?))
 }
