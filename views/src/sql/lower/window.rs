@@ -177,7 +177,12 @@ impl Lowering<'_> {
                 let offset = number(1, 1)?;
                 let offset = if function.name() == "lag" { offset } else { offset.saturating_neg() };
                 let default = self.default_of(params.args.get(2), params, input, schema, &shown)?;
-                (WindowCall::Lag { offset, default, ignore_nulls }, argument()?)
+                // An argument that is nothing but NULL has the type of what stands for it.
+                let arg = match (argument()?, &default) {
+                    (Some(arg), Some(default)) => Some(bind::cast(arg, &default.data_type)),
+                    (arg, _) => arg,
+                };
+                (WindowCall::Lag { offset, default, ignore_nulls }, arg)
             }
             (WindowFunctionDefinition::WindowUDF(_), "first_value") => {
                 (WindowCall::Nth { n: 1, ignore_nulls }, argument()?)
@@ -226,13 +231,13 @@ impl Lowering<'_> {
             ));
         }
         let data_type = self.bind(arg, &input.schema, schema)?.data_type;
-        let default = bind::cast(self.bind(default, &input.schema, schema)?, &data_type);
+        let mut default = self.bind(default, &input.schema, schema)?;
+        if data_type != DataType::Null {
+            default = bind::cast(default, &data_type);
+        }
         // A worker takes it for granted that the constant has a value.
         let value = default.expr.evaluate(&bind::one_row()?).and_then(|value| value.into_array(1));
-        match (value, data_type) {
-            (Ok(_), _) | (Err(_), DataType::Null) => Ok(Some(default)),
-            (Err(error), _) => Err(Refusal::Planner(error)),
-        }
+        value.map(|_| Some(default)).map_err(Refusal::Planner)
     }
 }
 
