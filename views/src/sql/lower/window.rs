@@ -22,11 +22,11 @@ use crate::sql::session::types::sql_name;
 /// Functions of one operator at most: each has a few sums.
 const FUNCTIONS_MAX: usize = 8;
 
-/// Functions that share an order, with their places among all.
+/// Functions that share an order, with their places among all: one operator, so that they agree on which copy of a row
+/// comes first.
 struct Ordering {
     partition: Vec<ScalarExpr>,
     order: Vec<OrderBy>,
-    tiles: bool,
     functions: Vec<(usize, WindowFunction)>,
 }
 
@@ -39,16 +39,14 @@ impl Lowering<'_> {
         for (at, expr) in window.window_expr.iter().enumerate() {
             let field = window.schema.field(width + at);
             let (partition, order, function) = self.function_over(expr, &input, &schema, field.data_type())?;
-            let tiles = matches!(function.call, WindowCall::Ntile(_));
             let known = orderings.iter_mut().find(|known| {
-                known.tiles == tiles
-                    && known.functions.len() < FUNCTIONS_MAX
+                known.functions.len() < FUNCTIONS_MAX
                     && same_exprs(&known.partition, &partition)
                     && same_order(&known.order, &order)
             });
             match known {
                 Some(known) => known.functions.push((at, function)),
-                None => orderings.push(Ordering { partition, order, tiles, functions: vec![(at, function)] }),
+                None => orderings.push(Ordering { partition, order, functions: vec![(at, function)] }),
             }
         }
         let first = schema.fields().len();
