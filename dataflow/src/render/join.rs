@@ -208,7 +208,22 @@ fn matched<'scope>(
     mut pairs: PairBuilder,
 ) -> ChunkStream<'scope> {
     let mut state = Matched { left: Multimap::default(), right: Multimap::default(), kind, keyed };
-    left.binary_frontier(right, by_worker(), by_worker(), "Join", move |_, _| {
+    each_time(left, right, "Join", move |time, changes, give| {
+        state.apply(changes, |left, right, diff| {
+            pairs.push(time, left, right, diff).into_iter().for_each(&mut *give);
+        });
+        pairs.flush(time).into_iter().for_each(give);
+    })
+}
+
+/// Hands the changes of both sides to `apply`, one complete time after the other; what it gives leaves at that time.
+fn each_time<'scope>(
+    left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
+    right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
+    name: &str,
+    mut apply: impl FnMut(Timestamp, &[Change], &mut dyn FnMut(Chunk)) + 'static,
+) -> ChunkStream<'scope> {
+    left.binary_frontier(right, by_worker(), by_worker(), name, move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         move |(left, left_frontier), (right, right_frontier), output| {
             left.for_each(|capability, blocks| {
@@ -219,10 +234,7 @@ fn matched<'scope>(
             });
             while let Some((time, capability, changes)) = pending.pop_complete(&[left_frontier, right_frontier]) {
                 let mut session = output.session(&capability);
-                state.apply(&changes, |left, right, diff| {
-                    pairs.push(time, left, right, diff).into_iter().for_each(|chunk| session.give(chunk));
-                });
-                pairs.flush(time).into_iter().for_each(|chunk| session.give(chunk));
+                apply(time, &changes, &mut |chunk| session.give(chunk));
             }
         }
     })

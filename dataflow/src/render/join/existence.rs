@@ -6,15 +6,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
-use timely::dataflow::operators::generic::Operator;
 
-use super::{ALONE, Change};
+use super::{ALONE, Change, each_time};
 use crate::plan::JoinKind;
 use crate::render::ChunkStream;
 use crate::render::context::batch;
 use crate::render::import::CHUNK_ROWS;
-use crate::render::keyed::{KeyedRows, by_worker};
-use crate::render::pending::Pending;
+use crate::render::keyed::KeyedRows;
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
 use crate::state::Multimap;
 
@@ -124,22 +122,10 @@ pub(super) fn existence<'scope>(
     let mut state = Existence { left: Multimap::default(), right: Multimap::default(), keyed };
     let (rows, marks, diffs) = Default::default();
     let mut answers = Answers { kind, codec, schema, rows, marks, diffs };
-    left.binary_frontier(right, by_worker(), by_worker(), "Existence join", move |_, _| {
-        let mut pending: Pending<Change> = Pending::default();
-        move |(left, left_frontier), (right, right_frontier), output| {
-            left.for_each(|capability, blocks| {
-                blocks.drain(..).for_each(|rows| pending.insert(&capability, rows.time, Change::Left(rows)));
-            });
-            right.for_each(|capability, blocks| {
-                blocks.drain(..).for_each(|rows| pending.insert(&capability, rows.time, Change::Right(rows)));
-            });
-            while let Some((time, capability, changes)) = pending.pop_complete(&[left_frontier, right_frontier]) {
-                let mut session = output.session(&capability);
-                state.apply(&changes, |row, partner, diff| {
-                    answers.push(time, row, partner, diff).into_iter().for_each(|chunk| session.give(chunk));
-                });
-                answers.flush(time).into_iter().for_each(|chunk| session.give(chunk));
-            }
-        }
+    each_time(left, right, "Existence join", move |time, changes, give| {
+        state.apply(changes, |row, partner, diff| {
+            answers.push(time, row, partner, diff).into_iter().for_each(&mut *give);
+        });
+        answers.flush(time).into_iter().for_each(give);
     })
 }

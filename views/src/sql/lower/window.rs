@@ -267,7 +267,8 @@ fn constant_number(expr: Option<&Expr>, or: i64, shown: &str) -> Result<i64, Ref
         Some(_) => None,
     };
     match value.and_then(|value| value.cast_to(&DataType::Int64).ok()) {
-        Some(ScalarValue::Int64(Some(number))) => Ok(number),
+        // Places are counted in both directions: the least number has no opposite.
+        Some(ScalarValue::Int64(Some(number))) => Ok(number.max(-i64::MAX)),
         _ => Err(Refusal::new(
             Construct::Name(shown.to_lowercase()),
             format!("{shown} with an argument that is no constant number in a view"),
@@ -336,7 +337,8 @@ fn offset(units: FrameUnits, value: &ScalarValue, order: &[OrderBy], preceding: 
 /// An interval as an offset of dates (in days) or times (in microseconds).
 fn interval_offset(data_type: &DataType, interval: IntervalMonthDayNano, sign: i64) -> FrameOffset {
     const MICROS_A_DAY: i64 = 86_400_000_000;
-    let micros = (i64::from(interval.days) * MICROS_A_DAY + interval.nanoseconds / 1_000) * sign;
+    let days = i64::from(interval.days).saturating_mul(MICROS_A_DAY);
+    let micros = days.saturating_add(interval.nanoseconds / 1_000).max(-i64::MAX) * sign;
     if interval.months != 0 {
         return FrameOffset::Calendar { months: interval.months * sign as i32, micros };
     }

@@ -252,6 +252,18 @@ fn floats_are_not_compared_as_decimals() {
     }
 }
 
+#[test]
+fn offsets_at_the_end_of_their_range_are_planned() {
+    for call in [
+        "lag(price, -9223372036854775808) OVER (ORDER BY at)",
+        "lead(price, -9223372036854775808) OVER (ORDER BY at)",
+        "nth_value(price, -9223372036854775808) OVER (ORDER BY at)",
+        "count(*) OVER (ORDER BY at RANGE INTERVAL '2000000000 days' PRECEDING)",
+    ] {
+        explained(&format!("SELECT {call} AS x FROM lines"));
+    }
+}
+
 /// Numbers that look random and are the same in every run.
 struct Dice(u64);
 
