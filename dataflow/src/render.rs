@@ -105,8 +105,9 @@ fn render_node<'scope>(
             schema,
             context,
         )),
-        Op::Reduce { input: id, keys, aggregates, append_only } => {
-            Chunks::new(reduce::reduce((input(id), schema_of(id)), keys, aggregates, *append_only, schema, context))
+        Op::Reduce { input: id, keys, aggregates, append_only, best } => {
+            let grouping = reduce::Grouping { keys, aggregates, append_only: *append_only, best: best.as_ref() };
+            Chunks::new(reduce::reduce((input(id), schema_of(id)), grouping, schema, context))
         }
         Op::JoinReduce { facts, partners, null_equals_null, aggregates, order } => reduce::join_reduce(
             (input(&facts.input), schema_of(&facts.input), facts),

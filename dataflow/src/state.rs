@@ -16,5 +16,5 @@ pub(crate) use extremes::Extremes;
 pub(crate) use float_sum::FloatSum;
 pub(crate) use key_table::KeyTable;
 pub(crate) use multimap::Multimap;
-pub(crate) use ordered::{Cursor, Entry, Ordered, Weigh, Weightless};
+pub(crate) use ordered::{Cursor, Entry, Ordered, Weigh, Weightless, add_weights};
 pub(crate) use upsert_table::{Change, UpsertTable};

@@ -5,6 +5,7 @@
 //! notes each group's answer at its first touch, and when the time is complete emits −old +new where they differ.
 
 mod answer;
+mod best;
 mod groups;
 mod join;
 mod layout;
@@ -20,23 +21,31 @@ use super::keyed::by_worker;
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
-use crate::plan::Aggregate;
+use crate::plan::{Aggregate, BestGroups};
 use crate::repr::{Chunk, Timestamp, hash_bytes, owner};
 use groups::Groups;
 pub(super) use join::join_reduce;
 use layout::Layout;
 use partial::{PartialGroups, Preaggregator};
 
+/// What a group-by computes: see [`crate::plan::Op::Reduce`].
+#[derive(Clone, Copy)]
+pub(super) struct Grouping<'a> {
+    pub(super) keys: &'a [ScalarExpr],
+    pub(super) aggregates: &'a [Aggregate],
+    pub(super) append_only: bool,
+    pub(super) best: Option<&'a BestGroups>,
+}
+
 /// One row per group of the input, whose columns stand beside it: keys, then aggregates.
 pub(super) fn reduce<'scope>(
     (chunks, input): (Chunks<'scope>, SchemaRef),
-    keys: &[ScalarExpr],
-    aggregates: &[Aggregate],
-    append_only: bool,
+    Grouping { keys, aggregates, append_only, best }: Grouping<'_>,
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let layout = Layout::new(keys, aggregates, append_only, schema).prepared(&input);
+    let mut layout = Layout::new(keys, aggregates, append_only, schema).prepared(&input);
+    layout.best = best.cloned();
     apply(preaggregate(chunks, layout.clone(), context), layout, context)
 }
 

@@ -13,8 +13,6 @@ mod reach;
 mod row;
 mod stretch;
 
-use std::collections::BTreeMap;
-
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -25,14 +23,15 @@ use super::keyed::{KeyedRows, blocks, by_worker};
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
-use crate::plan::{FrameUnits, OrderBy, RowLimit, WindowFunction};
+use crate::plan::{OrderBy, RowLimit, WindowFunction};
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, hash_bytes, owner};
 use crate::state::{Chunked, KeyTable};
-use kind::{Function, Kind, Weights};
+use kind::{Function, Weights};
 use measure::Measure;
 use output::Output;
-use partition::{Partition, RowChange, Shape};
+use partition::{Partition, RowChange, Scratch, Shape};
 use row::{Arguments, OrderCodec, RowLayout, measured, split_written};
+use stretch::Asked;
 
 /// What is asked of a window: see [`crate::plan::Op::Window`].
 #[derive(Clone, Copy)]
@@ -54,15 +53,11 @@ pub(super) fn window<'scope>(
     let mut weights = Weights::new(layout.clone());
     let functions: Vec<Function> =
         over.functions.iter().map(|function| Function::new(function, &layout, &mut weights)).collect();
-    let groups = functions.iter().any(|function| {
-        matches!(function.kind, Kind::DenseRank)
-            || (!function.kind.ranks() && function.frame.units == FrameUnits::Groups)
-    });
     let rows = write_rows((chunks, &input), over, layout.clone(), context);
     let output = Output::new(&input, &functions, schema, context);
     let measure = Measure::new(over.order);
     let sums = weights.len();
-    let shape = Shape { functions, limit: over.limit, layout, weights, measure, groups };
+    let shape = Shape::new(Asked::new(functions, over.limit), layout, weights, measure);
     // Few sizes of the tree's totals, each compiled by itself.
     match sums {
         0 => answer::<0>(rows, shape, output),
@@ -127,51 +122,98 @@ fn write_rows<'scope>(
     })
 }
 
+/// How many changes ahead the index of partitions, and how many ahead the partition itself is brought into the cache.
+const AHEAD_INDEX: usize = 24;
+const AHEAD_PARTITION: usize = 12;
+const AHEAD_ROWS: usize = 6;
+
 /// All partitions of one worker.
 struct Partitions<const W: usize> {
     keys: KeyTable,
     partitions: Chunked<Partition<W>>,
     shape: Shape,
+    scratch: Scratch,
+}
+
+/// One change of a time.
+struct Changed<'a> {
+    hash: u64,
+    key: &'a [u8],
+    row: &'a [u8],
+    diff: Diff,
+}
+
+impl<'a> Changed<'a> {
+    /// Partition by partition, and in each in its order.
+    fn order(&self, other: &Changed<'a>) -> std::cmp::Ordering {
+        let rows = || split_written(self.row).1.cmp(split_written(other.row).1);
+        self.hash.cmp(&other.hash).then_with(|| self.key.cmp(other.key)).then_with(rows)
+    }
 }
 
 impl<const W: usize> Partitions<W> {
     /// Applies one complete time.
     fn apply(&mut self, blocks: &[KeyedRows], mut emit: impl FnMut(&[u8], &[row::Value], Diff)) {
-        let mut changed: BTreeMap<&[u8], (u64, Vec<RowChange<'_>>)> = BTreeMap::new();
+        let mut changed: Vec<Changed<'_>> = Vec::with_capacity(blocks.iter().map(KeyedRows::len).sum());
         for block in blocks {
-            for index in 0..block.len() {
+            changed.extend((0..block.len()).map(|index| {
                 let (hash, key, row, diff) = block.get(index);
-                changed.entry(key).or_insert_with(|| (hash, Vec::new())).1.push((row, diff));
-            }
+                Changed { hash, key, row, diff }
+            }));
         }
-        for (key, (hash, mut changes)) in changed {
-            consolidate(&mut changes);
+        changed.sort_unstable_by(Changed::order);
+        let mut changes: Vec<RowChange<'_>> = Vec::new();
+        let mut start = 0;
+        while let Some(Changed { hash, key, .. }) = changed.get(start) {
+            let same = changed[start..].iter().take_while(|other| other.hash == *hash && other.key == *key).count();
+            for at in start..start + same {
+                self.warm(&changed, at);
+            }
+            consolidate(&changed[start..start + same], &mut changes);
+            start += same;
             if changes.is_empty() {
                 continue;
             }
-            let (slot, inserted) = self.keys.find_or_insert(hash, key);
+            let (slot, inserted) = self.keys.find_or_insert(*hash, key);
             if inserted {
                 self.partitions.grow_to(self.keys.slots(), Partition::default);
             }
-            self.partitions[slot].apply(&changes, &self.shape, &mut emit);
+            self.partitions[slot].apply(&changes, &self.shape, &mut self.scratch, &mut emit);
             if self.partitions[slot].is_empty() {
                 self.partitions[slot] = Partition::default();
                 self.keys.remove(slot);
             }
         }
     }
+
+    /// Looks ahead of change `at`.
+    #[inline]
+    fn warm(&self, changed: &[Changed<'_>], at: usize) {
+        if let Some(ahead) = changed.get(at + AHEAD_INDEX) {
+            self.keys.warm_index(ahead.hash);
+        }
+        if let Some(ahead) = changed.get(at + AHEAD_PARTITION)
+            && let Some(slot) = self.keys.warm_entry(ahead.hash)
+        {
+            std::hint::black_box(self.partitions[slot].is_empty());
+        }
+        if let Some(ahead) = changed.get(at + AHEAD_ROWS)
+            && let Some(slot) = self.keys.warm_entry(ahead.hash)
+        {
+            self.partitions[slot].warm();
+        }
+    }
 }
 
-/// Sorts changes by row and adds up those of the same row.
-fn consolidate(changes: &mut Vec<RowChange<'_>>) {
-    changes.sort_unstable_by(|a, b| split_written(a.0).1.cmp(split_written(b.0).1));
-    changes.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
+/// Adds up the changes of the same row, in order.
+fn consolidate<'a>(changed: &[Changed<'a>], changes: &mut Vec<RowChange<'a>>) {
+    changes.clear();
+    for Changed { row, diff, .. } in changed {
+        match changes.last_mut() {
+            Some((last, sum)) if last == row => *sum += diff,
+            _ => changes.push((row, *diff)),
         }
-        same
-    });
+    }
     changes.retain(|change| change.1 != 0);
 }
 
@@ -181,8 +223,12 @@ fn answer<'scope, const W: usize>(
     mut out: Output,
 ) -> ChunkStream<'scope> {
     rows.unary_frontier(by_worker(), "Window", move |_, _| {
-        let mut partitions: Partitions<W> =
-            Partitions { keys: KeyTable::default(), partitions: Chunked::default(), shape };
+        let mut partitions: Partitions<W> = Partitions {
+            keys: KeyTable::default(),
+            partitions: Chunked::default(),
+            shape,
+            scratch: Scratch::default(),
+        };
         let mut pending: Pending<KeyedRows> = Pending::default();
         move |(input, frontier), output| {
             input.for_each(|capability, blocks| {

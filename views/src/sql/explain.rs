@@ -11,7 +11,7 @@ use arrow::compute::SortOptions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::{Recomputed, ScalarExpr};
-use headwater_dataflow::plan::{Aggregate, AggregateFunc, BitFunc, JoinKind, NodeId, Op, Plan};
+use headwater_dataflow::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc, JoinKind, NodeId, Op, Plan};
 use headwater_dataflow::repr::CollectionId;
 
 use super::error::{SqlError, SqlErrorKind};
@@ -145,7 +145,7 @@ impl Tree<'_> {
                     details.push(format!("filter: {}", show(&filter.expr, &[left, right].concat())));
                 }
             }
-            Op::Reduce { input, keys, aggregates, append_only } => {
+            Op::Reduce { input, keys, aggregates, append_only, best } => {
                 let columns = names(*input);
                 if keys.is_empty() {
                     details.push("one group".to_owned());
@@ -155,6 +155,7 @@ impl Tree<'_> {
                 for aggregate in aggregates {
                     details.push(aggregate_text(aggregate, &columns, *append_only));
                 }
+                details.extend(best.as_ref().map(|best| best_text(best, keys, aggregates)));
             }
             Op::JoinReduce { facts, partners, null_equals_null, aggregates, .. } => {
                 let (fact_names, partner_names) = (names(facts.input), names(partners.input));
@@ -185,6 +186,14 @@ impl Tree<'_> {
         }
         details
     }
+}
+
+/// Which groups leave, where only the first are of use.
+fn best_text(best: &BestGroups, keys: &[ScalarExpr], aggregates: &[Aggregate]) -> String {
+    let partition: Vec<&str> = best.partition.iter().map(|column| keys[*column].name.as_str()).collect();
+    let of = if partition.is_empty() { String::new() } else { format!(" of each ({})", partition.join(", ")) };
+    let direction = if best.descending { " descending" } else { "" };
+    format!("leave: the first {}{of} by {}{direction}, and some to spare", best.rows, aggregates[best.aggregate].name)
 }
 
 /// The columns that an unnest takes apart.

@@ -10,6 +10,7 @@ mod distinct_on;
 mod extremes;
 mod floats;
 mod grouping;
+pub(super) mod grouping_sets;
 mod lateral;
 mod moments;
 pub(super) mod one_row;

@@ -365,6 +365,22 @@ fn what_the_planner_gets_wrong_is_right() {
     // A float beside a decimal, and a number too large for BIGINT.
     assert_eq!(row("SELECT max(x) FROM (VALUES (1.5), ('NaN'::DOUBLE PRECISION)) AS t (x)"), "NaN");
     assert_eq!(row("SELECT max(x) FROM (VALUES (1), (18446744073709551615)) AS t (x)"), "18446744073709551615");
+    // Keys that are constant in parts of a union, and NULL in some grouping sets.
+    let union = "(SELECT 'a' AS x FROM products UNION ALL SELECT 'b' AS x FROM products) AS t";
+    for (groups, rows) in [("CUBE (x, 2.25)", "6"), ("ROLLUP (x, 2.25)", "5"), ("GROUPING SETS ((2.25), (), ())", "3")]
+    {
+        assert_eq!(
+            row(&format!("SELECT count(*) FROM (SELECT 1 FROM {union} GROUP BY {groups}) AS g")),
+            rows,
+            "{groups}"
+        );
+    }
+    let totals = "SELECT count(x), min(x), sum(n), sum(g) FROM (SELECT x, count(*) AS n, grouping(x) AS g FROM";
+    assert_eq!(row(&format!("{totals} {union} GROUP BY GROUPING SETS ((x), ())) AS g")), "2 | a | 8 | 1");
+    assert_eq!(
+        row(&format!("{totals} {union} WHERE x = 'c' GROUP BY GROUPING SETS ((x), ())) AS g")),
+        "0 | NULL | 0 | 1"
+    );
     let names = |query| -> Vec<String> {
         plan_read(query, &Shop).unwrap().schema().fields().iter().map(|field| field.name().clone()).collect()
     };
