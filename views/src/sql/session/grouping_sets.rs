@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{
     Aggregate, EmptyRelation, Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, Projection, Union,
 };
+use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use crate::sql::error::SqlError;
 
@@ -76,16 +78,25 @@ fn grouping_id(present: &[bool], earlier: usize, data_type: &DataType) -> Result
     ScalarValue::UInt64(Some(missing | (earlier as u64) << present.len())).cast_to(data_type)
 }
 
-/// The plan with a union of plain group-bys in place of each grouping by sets.
-pub(in crate::sql) fn apart(plan: LogicalPlan) -> Result<LogicalPlan> {
-    plan.transform_up_with_subqueries(|node| match &node {
-        LogicalPlan::Aggregate(grouping) => match grouping_set(grouping) {
-            Some(set) => union(grouping, set).map(Transformed::yes),
-            None => Ok(Transformed::no(node)),
-        },
-        _ => Ok(Transformed::no(node)),
-    })
-    .data()
+/// Puts a union of plain group-bys in the place of each grouping by sets.
+#[derive(Debug)]
+pub(super) struct SetsApart;
+
+impl AnalyzerRule for SetsApart {
+    fn name(&self) -> &str {
+        "sets_apart"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| match &node {
+            LogicalPlan::Aggregate(grouping) => match grouping_set(grouping) {
+                Some(set) => union(grouping, set).map(Transformed::yes),
+                None => Ok(Transformed::no(node)),
+            },
+            _ => Ok(Transformed::no(node)),
+        })
+        .data()
+    }
 }
 
 fn union(grouping: &Aggregate, set: &GroupingSet) -> Result<LogicalPlan> {
