@@ -128,6 +128,8 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     options.optimizer.skip_failed_rules = false;
     // A view knows subqueries only as joins.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = purpose == Purpose::Read;
+    // It allocates for as many groups as a LIMIT allows.
+    options.optimizer.enable_topk_aggregation = false;
     // A nullable IS UNKNOWN of the physical plan is no reason to refuse a GROUP BY over it.
     options.execution.skip_physical_aggregate_schema_check = true;
     let builder = SessionStateBuilder::new_with_default_features()

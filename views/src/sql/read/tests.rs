@@ -399,6 +399,8 @@ fn what_the_planner_gets_wrong_is_right() {
         row(&format!("SELECT count(*) FROM {sides} WHERE a.k = b.k AND n > 1 AND COALESCE(b.v, a.v) >= (SELECT 5)")),
         "1"
     );
+    let all = "SELECT invoice FROM (SELECT invoice, max(price) AS p FROM lines GROUP BY invoice) AS t ORDER BY p DESC";
+    assert_eq!(row(&format!("SELECT count(*) FROM ({all} LIMIT {}) AS t", i64::MAX)), "3");
     // What is computed with places is BIGINT.
     let numbered = plan_read("SELECT row_number() OVER (ORDER BY price) * 2 AS n FROM lines", &Shop).unwrap();
     assert_eq!(*numbered.schema().field(0).data_type(), arrow::datatypes::DataType::Int64);
