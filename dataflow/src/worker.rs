@@ -36,6 +36,8 @@ struct Installed {
 /// What a worker keeps between commands.
 pub(crate) struct WorkerState<'w> {
     worker: &'w mut Worker,
+    /// Its place among the workers of this process.
+    lane: usize,
     outbox: Outbox,
     installed: BTreeMap<ObjectId, Installed>,
     flows: BTreeMap<CollectionId, Flow>,
@@ -47,9 +49,10 @@ pub(crate) struct WorkerState<'w> {
     installed_changed: bool,
 }
 
-/// Runs a worker until it is told to stop.
-pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response>) {
+/// Runs a worker, one of `workers` in this process, until it is told to stop.
+pub(crate) fn run(worker: &mut Worker, workers: usize, inbox: &Inbox, responses: Sender<Response>) {
     let mut state = WorkerState {
+        lane: worker.index() % workers,
         worker,
         outbox: Outbox::default(),
         installed: BTreeMap::new(),
@@ -120,6 +123,7 @@ impl WorkerState<'_> {
         let mut context = Context {
             as_of: description.as_of,
             index: self.worker.index(),
+            lane: self.lane,
             peers: self.worker.peers(),
             name: Rc::from(description.name.as_str()),
             errors: ErrorLog::default(),

@@ -154,9 +154,11 @@ impl InFlight {
 pub(crate) struct Context<'a> {
     /// The first readable time.
     pub(crate) as_of: Timestamp,
-    /// This worker.
+    /// This worker, among those of all processes.
     pub(crate) index: usize,
-    /// How many workers.
+    /// This worker, among those of its process.
+    pub(crate) lane: usize,
+    /// How many workers, in all processes.
     pub(crate) peers: usize,
     /// The name of the view, for error positions.
     pub(crate) name: Rc<str>,

@@ -43,7 +43,7 @@ pub(super) fn source<'scope>(
     (form, schema): (PortForm, &SchemaRef),
     context: &mut Context<'_>,
 ) -> ChunkStream<'scope> {
-    let reader = port.take(context.index);
+    let reader = port.take(context.lane);
     let (index, peers, as_of) = (context.index, context.peers, context.as_of);
     let schema = SchemaRef::clone(schema);
     // Every worker is delivered every row, so that all of them count alike.
