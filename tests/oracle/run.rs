@@ -83,9 +83,10 @@ pub(crate) fn run(case: &Case, fed: &History, driver: &mut Driver, batch: &Batch
         // Where views are read as soon as they are created, no tick may have to come first.
         let between = case.long_history && view.as_of == view.created;
         let as_of = if between { gaps.random_range(time..next) } else { time };
-        // Later views may read this one: their as_of must not be before.
-        let as_of = views.iter().map(|placed: &Placed| placed.as_of).max().map_or(as_of, |least| as_of.max(least));
-        let as_of = if as_of < next { as_of } else { time };
+        // It may read earlier views: its as_of must not be before theirs.
+        let placed: &[Placed] = &views;
+        let readable = case.views.iter().zip(placed).filter(|(earlier, _)| earlier.as_of <= view.as_of);
+        let as_of = readable.map(|(_, placed)| placed.as_of).fold(as_of, Timestamp::max);
         views.push(Placed { object, planned, as_of, at_as_of: None });
     }
     let expected = match expectations(case, batch, &names, &tables, &readers) {

@@ -126,10 +126,11 @@ fn write_rows<'scope>(
     })
 }
 
-/// How many changes ahead the index of partitions, and how many ahead the partition itself is brought into the cache.
+/// How many changes ahead the index of partitions, a partition, where its rows are, and the rows are brought into the cache.
 const AHEAD_INDEX: usize = 24;
-const AHEAD_PARTITION: usize = 12;
-const AHEAD_ROWS: usize = 6;
+const AHEAD_PARTITION: usize = 16;
+const AHEAD_PLACES: usize = 10;
+const AHEAD_ROWS: usize = 5;
 
 /// All partitions of one worker.
 struct Partitions<const W: usize> {
@@ -152,63 +153,68 @@ impl<const W: usize> Holds for Partitions<W> {
     }
 }
 
-/// One change of a time.
-struct Changed<'a> {
+/// A change of a time, by the hash of its partition: where it stands among the blocks.
+struct Changed {
     hash: u64,
-    key: &'a [u8],
-    row: &'a [u8],
-    diff: Diff,
-}
-
-impl<'a> Changed<'a> {
-    /// Partition by partition, and in each in its order.
-    fn order(&self, other: &Changed<'a>) -> std::cmp::Ordering {
-        let rows = || split_written(self.row).1.cmp(split_written(other.row).1);
-        self.hash.cmp(&other.hash).then_with(|| self.key.cmp(other.key)).then_with(rows)
-    }
+    block: u32,
+    index: u32,
 }
 
 impl<const W: usize> Partitions<W> {
     /// Applies one complete time.
     fn apply(&mut self, blocks: &[KeyedRows], mut emit: impl FnMut(&[u8], &[row::Value], Diff)) {
-        let mut changed: Vec<Changed<'_>> = Vec::with_capacity(blocks.iter().map(KeyedRows::len).sum());
-        for block in blocks {
-            changed.extend((0..block.len()).map(|index| {
-                let (hash, key, row, diff) = block.get(index);
-                Changed { hash, key, row, diff }
-            }));
+        let mut changed: Vec<Changed> = Vec::with_capacity(blocks.iter().map(KeyedRows::len).sum());
+        for (block, rows) in (0_u32..).zip(blocks) {
+            changed.extend((0_u32..).zip(&rows.hashes).map(|(index, hash)| Changed { hash: *hash, block, index }));
         }
-        changed.sort_unstable_by(Changed::order);
+        changed.sort_unstable_by_key(|changed| changed.hash);
+        let mut same: Vec<(&[u8], &[u8], Diff)> = Vec::new();
         let mut changes: Vec<RowChange<'_>> = Vec::new();
-        let mut start = 0;
-        while let Some(Changed { hash, key, .. }) = changed.get(start) {
-            let same = changed[start..].iter().take_while(|other| other.hash == *hash && other.key == *key).count();
-            for at in start..start + same {
+        let mut at = 0;
+        while let Some(Changed { hash, .. }) = changed.get(at) {
+            same.clear();
+            while let Some(Changed { block, index, .. }) = changed.get(at).filter(|changed| changed.hash == *hash) {
                 self.warm(&changed, at);
+                let (_, key, row, diff) = blocks[*block as usize].get(*index as usize);
+                same.push((key, row, diff));
+                at += 1;
             }
-            consolidate(&changed[start..start + same], &mut changes);
-            start += same;
-            if changes.is_empty() {
-                continue;
+            // Partition by partition, and in each in its order.
+            same.sort_unstable_by(|a, b| a.0.cmp(b.0).then_with(|| split_written(a.1).1.cmp(split_written(b.1).1)));
+            for partition in same.chunk_by(|a, b| a.0 == b.0) {
+                consolidate(partition, &mut changes);
+                self.apply_to(*hash, partition[0].0, &changes, &mut emit);
             }
-            let (slot, inserted) = self.keys.find_or_insert(*hash, key);
-            if inserted {
-                self.partitions.grow_to(self.keys.slots(), Partition::default);
-            }
-            for (row, diff) in &changes {
-                self.held = (self.held.0 + diff, self.held.1 + diff * row.len() as i64);
-            }
-            self.partitions[slot].apply(&changes, &self.shape, &mut self.scratch, &mut emit);
-            if self.partitions[slot].is_empty() {
-                self.partitions[slot] = Partition::default();
-                self.keys.remove(slot);
-            }
+        }
+    }
+
+    fn apply_to(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        changes: &[RowChange<'_>],
+        emit: &mut impl FnMut(&[u8], &[row::Value], Diff),
+    ) {
+        if changes.is_empty() {
+            return;
+        }
+        let (slot, inserted) = self.keys.find_or_insert(hash, key);
+        if inserted {
+            self.partitions.grow_to(self.keys.slots(), Partition::default);
+        }
+        for (row, diff) in changes {
+            self.held = (self.held.0 + diff, self.held.1 + diff * row.len() as i64);
+        }
+        self.partitions[slot].apply(changes, &self.shape, &mut self.scratch, emit);
+        if self.partitions[slot].is_empty() {
+            self.partitions[slot] = Partition::default();
+            self.keys.remove(slot);
         }
     }
 
     /// Looks ahead of change `at`.
     #[inline]
-    fn warm(&self, changed: &[Changed<'_>], at: usize) {
+    fn warm(&self, changed: &[Changed], at: usize) {
         if let Some(ahead) = changed.get(at + AHEAD_INDEX) {
             self.keys.warm_index(ahead.hash);
         }
@@ -217,18 +223,20 @@ impl<const W: usize> Partitions<W> {
         {
             std::hint::black_box(self.partitions[slot].is_empty());
         }
-        if let Some(ahead) = changed.get(at + AHEAD_ROWS)
-            && let Some(slot) = self.keys.warm_entry(ahead.hash)
-        {
-            self.partitions[slot].warm();
+        for (distance, rows) in [(AHEAD_PLACES, false), (AHEAD_ROWS, true)] {
+            if let Some(ahead) = changed.get(at + distance)
+                && let Some(slot) = self.keys.warm_entry(ahead.hash)
+            {
+                self.partitions[slot].warm(rows);
+            }
         }
     }
 }
 
 /// Adds up the changes of the same row, in order.
-fn consolidate<'a>(changed: &[Changed<'a>], changes: &mut Vec<RowChange<'a>>) {
+fn consolidate<'a>(changed: &[(&[u8], &'a [u8], Diff)], changes: &mut Vec<RowChange<'a>>) {
     changes.clear();
-    for Changed { row, diff, .. } in changed {
+    for (_, row, diff) in changed {
         match changes.last_mut() {
             Some((last, sum)) if last == row => *sum += diff,
             _ => changes.push((row, *diff)),

@@ -216,6 +216,14 @@ impl<const W: usize> Ordered<W> {
         self.totals.rows == 0
     }
 
+    /// Brings the rows of a small tree into the cache: first where they are, some time later the last of them.
+    #[inline]
+    pub(crate) fn warm(&self, rows: bool) {
+        if self.nodes.is_none() {
+            self.first.entries.warm(rows);
+        }
+    }
+
     #[inline]
     fn leaf(&self, at: u32) -> &Leaf {
         match (at, &self.nodes) {

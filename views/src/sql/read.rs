@@ -20,7 +20,7 @@ use super::locate::{Construct, Text};
 use super::names;
 use super::provider::{CollectionSource, Provider, parse_query};
 use super::session::types::column_type;
-use super::session::{Purpose, grouping_sets, session};
+use super::session::{Purpose, session};
 
 /// A query that waits for its rows.
 pub struct PlannedRead {
@@ -54,7 +54,7 @@ pub(super) fn plan_statement(
     let fail = |error| from_datafusion(&error, text);
     let state = session(Purpose::Read).map_err(fail)?;
     let plan = Provider::new(&state, relations).plan_names(statement, text)?;
-    let plan = state.optimize(&plan).and_then(grouping_sets::apart).map_err(fail)?;
+    let plan = state.optimize(&plan).map_err(fail)?;
     check_subqueries(&plan, text)?;
     let collections = collections(&plan).map_err(fail)?;
     let schema = output_schema(plan.schema().as_arrow(), text)?;

@@ -109,9 +109,10 @@ impl<const W: usize> Partition<W> {
         self.rows.is_empty()
     }
 
-    /// Brings the rows of a small partition into the cache: call it a few partitions ahead.
-    pub(super) fn warm(&self) {
-        std::hint::black_box(self.rows.get(&self.rows.start()).map(|entry| entry.copies()));
+    /// Brings the rows of a small partition into the cache: see [`Ordered::warm`].
+    #[inline]
+    pub(super) fn warm(&self, rows: bool) {
+        self.rows.warm(rows);
     }
 
     /// Applies the changes of one time, in order and different from each other; `emit` gets (row, answers, diff).

@@ -5,7 +5,7 @@
 //! B-Trees", ACM TODS 2(1), 1977; G. Graefe and P.-A. Larson, "B-Tree Indexes and CPU Caches", ICDE 2001).
 
 /// Bytes that belong to no string before a node is written anew for them.
-const UNUSED_MIN: usize = 512;
+const UNUSED_MIN: u32 = 512;
 
 #[derive(Debug)]
 pub(super) struct Slot<T> {
@@ -23,14 +23,18 @@ pub(super) struct Node<T> {
     pub(super) slots: Vec<Slot<T>>,
     bytes: Vec<u8>,
     /// How many bytes all keys begin with alike: at least this much is true.
-    shared: usize,
-    unused: usize,
+    shared: u32,
+    unused: u32,
 }
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Node { slots: Vec::new(), bytes: Vec::new(), shared: 0, unused: 0 }
     }
+}
+
+fn narrow(length: usize) -> u32 {
+    u32::try_from(length).expect("a node stays far below 4 GiB")
 }
 
 /// How many bytes `a` and `b` begin with alike.
@@ -53,6 +57,17 @@ fn head(key: &[u8], shared: usize) -> u64 {
 }
 
 impl<T> Node<T> {
+    /// Brings the last strings into the cache: first where they are, some time later what they are.
+    #[inline]
+    pub(super) fn warm(&self, strings: bool) {
+        if strings {
+            std::hint::black_box(self.slots.last().map(|last| self.bytes[last.at as usize]));
+            std::hint::black_box(self.bytes.last());
+        } else {
+            std::hint::black_box((self.slots.first().map(|slot| slot.head), self.slots.last().map(|slot| slot.head)));
+        }
+    }
+
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.slots.len()
@@ -75,17 +90,18 @@ impl<T> Node<T> {
     /// How many keys are smaller than `bound`.
     pub(super) fn lower(&self, bound: &[u8]) -> usize {
         let Some(last) = self.slots.len().checked_sub(1) else { return 0 };
-        if self.shared > 0 {
-            let shared = &self.key(last)[..self.shared];
-            let beginning = &bound[..bound.len().min(self.shared)];
+        let shared = self.shared as usize;
+        if shared > 0 {
+            let shared = &self.key(last)[..shared];
+            let beginning = &bound[..bound.len().min(shared.len())];
             match beginning.cmp(&shared[..beginning.len()]) {
                 std::cmp::Ordering::Less => return 0,
                 std::cmp::Ordering::Greater => return last + 1,
-                std::cmp::Ordering::Equal if beginning.len() < self.shared => return 0,
+                std::cmp::Ordering::Equal if beginning.len() < shared.len() => return 0,
                 std::cmp::Ordering::Equal => {}
             }
         }
-        let wanted = head(bound, self.shared);
+        let wanted = head(bound, shared);
         let low = self.slots.partition_point(|slot| slot.head < wanted);
         if self.slots.get(low).is_none_or(|slot| slot.head != wanted) {
             return low;
@@ -112,26 +128,26 @@ impl<T> Node<T> {
         let new = &bytes[..key];
         // Whatever stands between two keys begins as they do.
         if self.slots.is_empty() {
-            self.shared = key;
+            self.shared = narrow(key);
         } else if index == 0 || index == self.slots.len() {
-            let shared = common_prefix(&self.key(0)[..self.shared], new);
+            let shared = narrow(common_prefix(&self.key(0)[..self.shared as usize], new));
             if shared < self.shared {
                 self.shared = shared;
                 self.note_heads();
             }
         }
-        let narrow = |length: usize| u32::try_from(length).expect("a node stays far below 4 GiB");
         let at = narrow(self.bytes.len());
         self.bytes.extend_from_slice(bytes);
-        let slot = Slot { head: head(new, self.shared), at, key: narrow(key), len: narrow(bytes.len()), value };
+        let slot =
+            Slot { head: head(new, self.shared as usize), at, key: narrow(key), len: narrow(bytes.len()), value };
         self.slots.insert(index, slot);
     }
 
     /// Takes string `index` out.
     pub(super) fn remove(&mut self, index: usize) -> T {
         let slot = self.slots.remove(index);
-        self.unused += slot.len as usize;
-        if self.unused >= UNUSED_MIN && self.unused * 2 > self.bytes.len() {
+        self.unused += slot.len;
+        if self.unused >= UNUSED_MIN && self.unused as usize * 2 > self.bytes.len() {
             self.rewrite();
         }
         slot.value
@@ -149,7 +165,7 @@ impl<T> Node<T> {
 
     /// Puts the strings of `right`, which all sort behind, at the end.
     pub(super) fn append(&mut self, right: Node<T>) {
-        let moved = u32::try_from(self.bytes.len()).expect("a node stays far below 4 GiB");
+        let moved = narrow(self.bytes.len());
         self.bytes.extend_from_slice(&right.bytes);
         self.slots.extend(right.slots.into_iter().map(|slot| Slot { at: slot.at + moved, ..slot }));
         self.rewrite();
@@ -160,22 +176,22 @@ impl<T> Node<T> {
         let length: usize = self.slots.iter().map(|slot| slot.len as usize).sum();
         let mut bytes = Vec::with_capacity(length + length / 4);
         for slot in &mut self.slots {
-            let at = bytes.len();
+            let at = narrow(bytes.len());
             bytes.extend_from_slice(&self.bytes[slot.at as usize..(slot.at + slot.len) as usize]);
-            slot.at = u32::try_from(at).expect("a node stays far below 4 GiB");
+            slot.at = at;
         }
         self.bytes = bytes;
         self.unused = 0;
         self.shared = match self.slots.len() {
             0 => 0,
-            len => common_prefix(self.key(0), self.key(len - 1)),
+            len => narrow(common_prefix(self.key(0), self.key(len - 1))),
         };
         self.note_heads();
     }
 
     fn note_heads(&mut self) {
         for slot in &mut self.slots {
-            slot.head = head(&self.bytes[slot.at as usize..(slot.at + slot.key) as usize], self.shared);
+            slot.head = head(&self.bytes[slot.at as usize..(slot.at + slot.key) as usize], self.shared as usize);
         }
     }
 }

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
-use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, plan_datafusion_err};
 use datafusion::logical_expr::{
-    Aggregate, EmptyRelation, Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, Projection, Union,
+    Aggregate, EmptyRelation, Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, Projection,
 };
+use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use crate::sql::error::SqlError;
 
@@ -76,16 +78,25 @@ fn grouping_id(present: &[bool], earlier: usize, data_type: &DataType) -> Result
     ScalarValue::UInt64(Some(missing | (earlier as u64) << present.len())).cast_to(data_type)
 }
 
-/// The plan with a union of plain group-bys in place of each grouping by sets.
-pub(in crate::sql) fn apart(plan: LogicalPlan) -> Result<LogicalPlan> {
-    plan.transform_up_with_subqueries(|node| match &node {
-        LogicalPlan::Aggregate(grouping) => match grouping_set(grouping) {
-            Some(set) => union(grouping, set).map(Transformed::yes),
-            None => Ok(Transformed::no(node)),
-        },
-        _ => Ok(Transformed::no(node)),
-    })
-    .data()
+/// Puts a union of plain group-bys in the place of each grouping by sets.
+#[derive(Debug)]
+pub(super) struct SetsApart;
+
+impl AnalyzerRule for SetsApart {
+    fn name(&self) -> &str {
+        "sets_apart"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| match &node {
+            LogicalPlan::Aggregate(grouping) => match grouping_set(grouping) {
+                Some(set) => union(grouping, set).map(Transformed::yes),
+                None => Ok(Transformed::no(node)),
+            },
+            _ => Ok(Transformed::no(node)),
+        })
+        .data()
+    }
 }
 
 fn union(grouping: &Aggregate, set: &GroupingSet) -> Result<LogicalPlan> {
@@ -95,11 +106,22 @@ fn union(grouping: &Aggregate, set: &GroupingSet) -> Result<LogicalPlan> {
         return Err(DataFusionError::External(Box::new(error)));
     };
     let keys: Vec<Expr> = set.distinct_expr().into_iter().cloned().collect();
-    let inputs = sets.into_iter().map(|set| one_set(grouping, &keys, set).map(Arc::new)).collect::<Result<Vec<_>>>()?;
-    Ok(LogicalPlan::Union(Union { inputs, schema: Arc::clone(&grouping.schema) }))
+    let mut plans = sets.into_iter().map(|set| one_set(grouping, &keys, set));
+    let first = plans.next().ok_or_else(|| plan_datafusion_err!("GROUPING SETS without a set"))??;
+    let union = plans.try_fold(LogicalPlanBuilder::from(first), |union, plan| union.union(plan?))?;
+    // A union forgets which relation a column belongs to.
+    let columns = grouping.schema.iter().enumerate().map(|(at, (qualifier, field))| {
+        Expr::Column(Column::new_unqualified(name_of(at))).alias_qualified(qualifier.cloned(), field.name())
+    });
+    union.project(columns)?.build()
 }
 
-/// The group-by of one set under the columns of the whole.
+/// The name of a column of the union.
+fn name_of(at: usize) -> String {
+    format!("$set{at}")
+}
+
+/// The group-by of one set, its columns those of the whole.
 fn one_set(grouping: &Aggregate, keys: &[Expr], set: KeySet) -> Result<LogicalPlan> {
     let kept: Vec<Expr> =
         keys.iter().zip(&set.present).filter(|(_, here)| **here).map(|(key, _)| key.clone()).collect();
@@ -125,11 +147,6 @@ fn one_set(grouping: &Aggregate, keys: &[Expr], set: KeySet) -> Result<LogicalPl
     }
     values.push(Expr::Literal(set.id, None));
     values.extend(results.iter().cloned());
-    let named = values.into_iter().zip(grouping.schema.iter()).map(|(value, (qualifier, field))| match value {
-        Expr::Column(column) if column.relation.as_ref() == qualifier && column.name == *field.name() => {
-            Expr::Column(column)
-        }
-        value => value.alias_qualified(qualifier.cloned(), field.name()),
-    });
+    let named = values.into_iter().enumerate().map(|(at, value)| value.alias(name_of(at)));
     Projection::try_new(named.collect(), Arc::new(grouped)).map(LogicalPlan::Projection)
 }
