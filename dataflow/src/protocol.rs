@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 
+use crate::figures::DataflowFigures;
 use crate::plan::Plan;
 use crate::port::PortReader;
 use crate::repr::{Chunk, CollectionId, Delta, ObjectId, Timestamp};
@@ -104,6 +105,11 @@ pub enum Command {
         /// When.
         at: Timestamp,
     },
+    /// Say what the dataflows have done and what they hold. Answered by one [`Response::Measured`] per worker.
+    Measure {
+        /// Names the answer.
+        measure: u64,
+    },
     /// Let arrangements forget: after this, each object is only read (peeked or imported) at its time or later. Times
     /// never move back. Without it everything since `as_of` stays readable, and in memory. No answer.
     AllowCompaction {
@@ -151,6 +157,15 @@ pub enum Response {
         worker: usize,
         /// The rows, consolidated on this worker; diffs may be negative where another worker holds the opposite.
         rows: Vec<Delta>,
+    },
+    /// The figures of all dataflows on one worker.
+    Measured {
+        /// The name in the command.
+        measure: u64,
+        /// Which worker.
+        worker: usize,
+        /// Those that are installed.
+        figures: Vec<(ObjectId, DataflowFigures)>,
     },
     /// The worker exports nothing more of the view.
     SinkClosed {

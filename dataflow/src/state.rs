@@ -10,7 +10,7 @@ mod multimap;
 mod ordered;
 mod upsert_table;
 
-pub(crate) use chunked::Chunked;
+pub(crate) use chunked::{Chunked, sampled};
 pub(crate) use counted_set::CountedSet;
 pub(crate) use extremes::Extremes;
 pub(crate) use float_sum::FloatSum;

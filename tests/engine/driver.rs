@@ -313,6 +313,9 @@ impl Driver {
                     self.violations.push(format!("worker {worker} answers peek {peek} twice"));
                 }
             }
+            Response::Measured { measure, worker, .. } => {
+                self.violations.push(format!("worker {worker} answers {measure}, which nobody asked"));
+            }
             Response::SinkClosed { object, worker } => match self.exports.get_mut(&object) {
                 Some(export) => export.closed[worker - self.first] = true,
                 None => self.violations.push(format!("{object} is closed, but it does not exist")),

@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 use timely::progress::frontier::AntichainRef;
 use timely::scheduling::Activator;
 
+use super::meter::{Meter, Meters};
 use crate::protocol::Response;
 use crate::repr::{CollectionId, Diff, ErrorRow, Timestamp};
 use crate::spines::RowTrace;
@@ -164,6 +165,10 @@ pub(crate) struct Context<'a> {
     pub(crate) name: Rc<str>,
     /// Where operators note errors.
     pub(crate) errors: ErrorLog,
+    /// What the nodes of the plan do.
+    pub(crate) meters: Meters,
+    /// The meter of the node that is being rendered.
+    pub(crate) meter: Meter,
     /// How far this dataflow is.
     pub(crate) sealed: Sealed,
     /// Arrangements of other dataflows.

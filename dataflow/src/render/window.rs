@@ -20,9 +20,11 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::import::codec_for;
 use super::keyed::{KeyedRows, blocks, by_worker};
+use super::meter::{Holds, Meter};
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
+use crate::figures::Held;
 use crate::plan::{OrderBy, RowLimit, WindowFunction};
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, hash_bytes, owner};
 use crate::state::{Chunked, KeyTable};
@@ -60,13 +62,13 @@ pub(super) fn window<'scope>(
     let shape = Shape::new(Asked::new(functions, over.limit), layout, weights, measure);
     // Few sizes of the tree's totals, each compiled by itself.
     match sums {
-        0 => answer::<0>(rows, shape, output),
-        1..=2 => answer::<2>(rows, shape, output),
-        3..=4 => answer::<4>(rows, shape, output),
-        5..=8 => answer::<8>(rows, shape, output),
+        0 => answer::<0>(rows, shape, output, &context.meter),
+        1..=2 => answer::<2>(rows, shape, output, &context.meter),
+        3..=4 => answer::<4>(rows, shape, output, &context.meter),
+        5..=8 => answer::<8>(rows, shape, output, &context.meter),
         _ => {
             assert!(sums <= SUMS_MAX, "lowering divides functions over several operators");
-            answer::<SUMS_MAX>(rows, shape, output)
+            answer::<SUMS_MAX>(rows, shape, output, &context.meter)
         }
     }
 }
@@ -93,11 +95,13 @@ fn write_rows<'scope>(
     let order_codec = OrderCodec::new(over.order, measured(over.functions));
     let row_codec = codec_for(input);
     let arguments_at = keys + over.order.len();
+    let meter = context.meter.clone();
     let (errors, position, peers) = (context.errors.clone(), context.position("window"), context.peers);
     let Chunks { stream, steps } = chunks;
     stream.unary(Pipeline, "Write rows", move |_, _| {
         let mut written = Vec::new();
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
                 for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
@@ -134,6 +138,19 @@ struct Partitions<const W: usize> {
     partitions: Chunked<Partition<W>>,
     shape: Shape,
     scratch: Scratch,
+    /// Rows, and the bytes that were written of them.
+    held: (i64, i64),
+}
+
+/// What a row takes in the tree besides its bytes, about.
+const ROW_BYTES: i64 = 24;
+
+impl<const W: usize> Holds for Partitions<W> {
+    fn held(&self) -> Held {
+        let (rows, bytes) = self.held;
+        let count = |value: i64| usize::try_from(value).unwrap_or(0);
+        Held::new(count(rows), count(bytes + rows * ROW_BYTES) + self.keys.bytes() + self.partitions.bytes())
+    }
 }
 
 /// A change of a time, by the hash of its partition: where it stands among the blocks.
@@ -185,6 +202,9 @@ impl<const W: usize> Partitions<W> {
         if inserted {
             self.partitions.grow_to(self.keys.slots(), Partition::default);
         }
+        for (row, diff) in changes {
+            self.held = (self.held.0 + diff, self.held.1 + diff * row.len() as i64);
+        }
         self.partitions[slot].apply(changes, &self.shape, &mut self.scratch, emit);
         if self.partitions[slot].is_empty() {
             self.partitions[slot] = Partition::default();
@@ -229,25 +249,30 @@ fn answer<'scope, const W: usize>(
     rows: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     shape: Shape,
     mut out: Output,
+    meter: &Meter,
 ) -> ChunkStream<'scope> {
+    let meter = meter.clone();
+    let (keys, partitions, scratch) = (KeyTable::default(), Chunked::default(), Scratch::default());
+    let partitions: Partitions<W> = Partitions { keys, partitions, shape, scratch, held: (0, 0) };
+    let partitions = meter.holds(partitions);
     rows.unary_frontier(by_worker(), "Window", move |_, _| {
-        let mut partitions: Partitions<W> = Partitions {
-            keys: KeyTable::default(),
-            partitions: Chunked::default(),
-            shape,
-            scratch: Scratch::default(),
-        };
         let mut pending: Pending<KeyedRows> = Pending::default();
         move |(input, frontier), output| {
+            let _busy = meter.enter();
+            let mut partitions = partitions.borrow_mut();
             input.for_each(|capability, blocks| {
                 blocks.drain(..).for_each(|block| pending.insert(&capability, block.time, block));
             });
             while let Some((time, capability, blocks)) = pending.pop_complete(&[frontier]) {
                 let mut session = output.session(&capability);
+                let mut give = |chunk: Chunk| {
+                    meter.count(&chunk);
+                    session.give(chunk);
+                };
                 partitions.apply(&blocks, |row, values, diff| {
-                    out.push(time, row, values, diff).into_iter().for_each(|chunk| session.give(chunk));
+                    out.push(time, row, values, diff).into_iter().for_each(&mut give);
                 });
-                out.flush(time).into_iter().for_each(|chunk| session.give(chunk));
+                out.flush(time).into_iter().for_each(give);
             }
         }
     })

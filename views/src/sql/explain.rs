@@ -1,6 +1,8 @@
 //! EXPLAIN: a plan as an indented tree, one operator a line, each followed by what it keeps and computes.
 
+mod analyzed;
 mod expr;
+mod notice;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +15,9 @@ use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::{Recomputed, ScalarExpr};
 use headwater_dataflow::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc, JoinKind, NodeId, Op, Plan};
 use headwater_dataflow::repr::CollectionId;
+
+pub use analyzed::{Measured, explain_analyzed};
+pub use notice::{Notice, notices};
 
 use super::error::{SqlError, SqlErrorKind};
 use super::plan::plan_view;
@@ -41,18 +46,24 @@ pub fn explain(target: &ExplainTarget, relations: &dyn Relations) -> Result<Stri
 
 /// Shows a plan. `names` has the names of the collections it reads. The same plan always gives the same text.
 pub fn explain_plan(plan: &Plan, names: &BTreeMap<CollectionId, String>) -> String {
+    tree(plan, names, None, 0)
+}
+
+/// The tree, `depth` levels to the right; `notes` has what stands behind each operator.
+fn tree(plan: &Plan, names: &BTreeMap<CollectionId, String>, notes: Option<&[String]>, depth: usize) -> String {
     let mut uses = vec![0_usize; plan.nodes.len()];
     for node in &plan.nodes {
         node.op.inputs().iter().for_each(|input| uses[input.0] += 1);
     }
-    let mut tree = Tree { plan, names, uses, shown: BTreeSet::new(), out: String::new() };
-    tree.node(plan.output(), 0);
+    let mut tree = Tree { plan, names, notes, uses, shown: BTreeSet::new(), out: String::new() };
+    tree.node(plan.output(), depth);
     tree.out
 }
 
 struct Tree<'a> {
     plan: &'a Plan,
     names: &'a BTreeMap<CollectionId, String>,
+    notes: Option<&'a [String]>,
     uses: Vec<usize>,
     shown: BTreeSet<NodeId>,
     out: String,
@@ -67,7 +78,8 @@ impl Tree<'_> {
         }
         let mark = if shared { format!("#{} ", id.0) } else { String::new() };
         let head = self.head(&self.plan.node(id).op);
-        self.line(depth, &format!("{mark}{head}"));
+        let note = self.notes.map_or("", |notes| &notes[id.0]);
+        self.line(depth, &format!("{mark}{head}{note}"));
         for detail in self.details(id) {
             self.line(depth + 2, &detail);
         }

@@ -4,7 +4,9 @@ use super::answer::{Answer, AnswerBuilder, Pick};
 use super::best::{Best, PLACE_AHEAD};
 use super::layout::{Kind, Layout, ROWS, Slots};
 use super::partial::{PartialGroups, Values};
+use crate::figures::Held;
 use crate::render::import::CHUNK_ROWS;
+use crate::render::meter::Holds;
 use crate::state::{Chunked, KeyTable};
 use beside::Beside;
 
@@ -40,10 +42,23 @@ impl SlotTable {
         &mut self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
     }
 
+    /// The memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK_GROUPS * self.width * size_of::<i128>()
+    }
+
     pub(super) fn grow_to(&mut self, groups: usize) {
         while self.chunks.len() * CHUNK_GROUPS < groups {
             self.chunks.push(vec![0; CHUNK_GROUPS * self.width]);
         }
+    }
+}
+
+impl Holds for Groups {
+    fn held(&self) -> Held {
+        let slots = self.keys.slots();
+        let beside: usize = self.beside.iter().map(|beside| beside.bytes_held(slots)).sum();
+        self.keys.held().and_bytes(self.slots.bytes() + self.marks.bytes() + beside)
     }
 }
 
@@ -87,6 +102,11 @@ impl Groups {
             best: layout.best.as_ref().and_then(|best| Best::new(best, &layout)),
             layout,
         }
+    }
+
+    /// Whether there are no keys: then there is one group.
+    pub(super) fn is_global(&self) -> bool {
+        self.layout.keys == 0
     }
 
     /// Creates the group without keys, to be answered when the open time ends.
