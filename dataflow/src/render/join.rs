@@ -1,14 +1,12 @@
 //! Joins over private tables: one table of rows by key a side.
 //!
 //! Both inputs are brought to the worker that owns their key and wait until a time is complete. Then, time after time in
-//! order: the left changes meet the right rows of before, and the right changes meet the left rows of now. A row that is
-//! kept without a partner stands beside NULLs; those go and come when a key of the other side gains its first row or loses
+//! order: the changes of one side meet the other's rows of before, and the other's changes meet the first's rows of now. A row
+//! that is kept without a partner stands beside NULLs; those go and come when a key of the other side gains its first row or loses
 //! its last.
 
 mod existence;
 mod pairs;
-
-use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
@@ -157,16 +155,36 @@ impl Holds for Matched {
 impl Matched {
     /// Applies one complete time; `emit` gets (left row, right row, diff).
     fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
-        let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
+        // A row that is kept without a partner and one that comes at the same time shall meet at once: the side that is not
+        // kept goes first.
+        if self.kind.keeps_left() {
+            self.apply_right(changes, &mut emit);
+            self.apply_left(changes, &mut emit);
+        } else {
+            self.apply_left(changes, &mut emit);
+            self.apply_right(changes, &mut emit);
+        }
+    }
+
+    fn apply_left(&mut self, changes: &[Change], emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
         let left = changes.iter().filter_map(|change| if let Change::Left(rows) = change { Some(rows) } else { None });
-        half((&mut self.left, keeps_left), (&self.right, keeps_right), left, self.keyed, &mut emit);
+        let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
+        half((&mut self.left, keeps_left), (&self.right, keeps_right), left, self.keyed, emit);
+    }
+
+    fn apply_right(&mut self, changes: &[Change], mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
         let right =
             changes.iter().filter_map(|change| if let Change::Right(rows) = change { Some(rows) } else { None });
+        let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
         half((&mut self.right, keeps_right), (&self.left, keeps_left), right, self.keyed, |row, partner, diff| {
             emit(partner, row, diff);
         });
     }
 }
+
+/// How many rows ahead the places of keys and rows, and how many ahead the entries of keys are brought into the cache.
+const INDEX_AHEAD: usize = 16;
+const ENTRY_AHEAD: usize = 8;
 
 /// Applies the changes of one side; `emit` gets (row of that side, row of the other side, diff).
 fn half<'a>(
@@ -176,9 +194,16 @@ fn half<'a>(
     keyed: bool,
     mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff),
 ) {
-    let mut touched: BTreeMap<&[u8], (u64, bool)> = BTreeMap::new();
+    let mut touched: Vec<(u64, &[u8], bool)> = Vec::new();
     for rows in changes.clone() {
         for index in 0..rows.len() {
+            if let Some(ahead) = rows.hashes.get(index + INDEX_AHEAD) {
+                other.warm_index(*ahead);
+                own.warm_index(*ahead);
+            }
+            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
+                other.warm_entry(*ahead);
+            }
             let (hash, key, row, diff) = rows.get(index);
             if keyed && key == ALONE {
                 emit(Some(row), None, diff);
@@ -193,18 +218,29 @@ fn half<'a>(
                 emit(Some(row), None, diff);
             }
             if keeps_other {
-                touched.entry(key).or_insert_with(|| (hash, own.contains(hash, key)));
+                touched.push((hash, key, own.contains(hash, key)));
             }
         }
     }
     for rows in changes {
-        rows.for_each(|hash, key, row, diff| {
+        for index in 0..rows.len() {
+            if index + INDEX_AHEAD < rows.len() {
+                let (hash, _, row, _) = rows.get(index + INDEX_AHEAD);
+                own.warm_row(hash, row);
+            }
+            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
+                own.warm_entry(*ahead);
+            }
+            let (hash, key, row, diff) = rows.get(index);
             if !(keyed && key == ALONE) {
                 own.add(hash, key, row, diff);
             }
-        });
+        }
     }
-    for (key, (hash, before)) in touched {
+    // Each key once.
+    touched.sort_unstable();
+    touched.dedup();
+    for (hash, key, before) in touched {
         let sign = Diff::from(before) - Diff::from(own.contains(hash, key));
         if sign != 0 {
             other.for_each(hash, key, |partner, count| emit(None, Some(partner), sign * count));

@@ -26,7 +26,7 @@ use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::{OrderBy, RowLimit, WindowFunction};
-use crate::repr::{Chunk, Diff, RowCodec, Timestamp, hash_bytes, owner};
+use crate::repr::{Chunk, Diff, RowCodec, Timestamp, hash_bytes, owner, prefix};
 use crate::state::{Chunked, KeyTable};
 use kind::{Function, Weights};
 use measure::Measure;
@@ -153,7 +153,14 @@ impl<const W: usize> Holds for Partitions<W> {
     }
 }
 
-/// A change of a time, by the hash of its partition: where it stands among the blocks.
+/// A change of a row that a partition has.
+struct Change<'a> {
+    key: &'a [u8],
+    row: &'a [u8],
+    diff: Diff,
+}
+
+/// The same by the hash of its partition: where it stands among the blocks.
 struct Changed {
     hash: u64,
     block: u32,
@@ -168,7 +175,8 @@ impl<const W: usize> Partitions<W> {
             changed.extend((0_u32..).zip(&rows.hashes).map(|(index, hash)| Changed { hash: *hash, block, index }));
         }
         changed.sort_unstable_by_key(|changed| changed.hash);
-        let mut same: Vec<(&[u8], &[u8], Diff)> = Vec::new();
+        let mut same: Vec<Change<'_>> = Vec::new();
+        let mut order: Vec<(u128, u32)> = Vec::new();
         let mut changes: Vec<RowChange<'_>> = Vec::new();
         let mut at = 0;
         while let Some(Changed { hash, .. }) = changed.get(at) {
@@ -176,14 +184,15 @@ impl<const W: usize> Partitions<W> {
             while let Some(Changed { block, index, .. }) = changed.get(at).filter(|changed| changed.hash == *hash) {
                 self.warm(&changed, at);
                 let (_, key, row, diff) = blocks[*block as usize].get(*index as usize);
-                same.push((key, row, diff));
+                same.push(Change { key, row, diff });
                 at += 1;
             }
-            // Partition by partition, and in each in its order.
-            same.sort_unstable_by(|a, b| a.0.cmp(b.0).then_with(|| split_written(a.1).1.cmp(split_written(b.1).1)));
-            for partition in same.chunk_by(|a, b| a.0 == b.0) {
-                consolidate(partition, &mut changes);
-                self.apply_to(*hash, partition[0].0, &changes, &mut emit);
+            if same.iter().any(|change| change.key != same[0].key) {
+                same.sort_by(|a, b| a.key.cmp(b.key));
+            }
+            for partition in same.chunk_by(|a, b| a.key == b.key) {
+                consolidate(partition, &mut order, &mut changes);
+                self.apply_to(*hash, partition[0].key, &changes, &mut emit);
             }
         }
     }
@@ -233,10 +242,17 @@ impl<const W: usize> Partitions<W> {
     }
 }
 
-/// Adds up the changes of the same row, in order.
-fn consolidate<'a>(changed: &[(&[u8], &'a [u8], Diff)], changes: &mut Vec<RowChange<'a>>) {
+/// The changes of one partition in its order, those of the same row added up. `order` is scratch space.
+fn consolidate<'a>(partition: &[Change<'a>], order: &mut Vec<(u128, u32)>, changes: &mut Vec<RowChange<'a>>) {
+    let written = |change: &Change<'a>| split_written(change.row).1;
+    order.clear();
+    order.extend((0_u32..).zip(partition).map(|(at, change)| (prefix(written(change)), at)));
+    // The first bytes decide nearly always, and stand side by side.
+    let row = |at: u32| written(&partition[at as usize]);
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))));
     changes.clear();
-    for (_, row, diff) in changed {
+    for (_, at) in &*order {
+        let Change { row, diff, .. } = &partition[*at as usize];
         match changes.last_mut() {
             Some((last, sum)) if last == row => *sum += diff,
             _ => changes.push((row, *diff)),

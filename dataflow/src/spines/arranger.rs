@@ -20,7 +20,7 @@ use timely::progress::frontier::AntichainRef;
 use timely::progress::{Antichain, Stamp};
 
 use super::{Arena, EXERTION, Layout, RowBatch, RowBatcher, RowSpine, RowTrace, RowUpdate, UpdatesBuilder};
-use crate::repr::{Diff, Row, RowBlock, Timestamp};
+use crate::repr::{Diff, Row, RowBlock, Timestamp, prefix};
 
 /// Updates that the buffer holds: what several large ticks bring that are closed together. Sorting as many takes ten
 /// milliseconds, and the batcher would take twice the time.
@@ -184,15 +184,6 @@ impl Buffer {
         self.stamps.clear();
         self.entries.clear();
     }
-}
-
-/// The first sixteen bytes of a row as a number, zeros behind a shorter one.
-#[inline]
-fn prefix(row: &[u8]) -> u128 {
-    let mut first = [0; 16];
-    let length = row.len().min(16);
-    first[..length].copy_from_slice(&row[..length]);
-    u128::from_be_bytes(first)
 }
 
 #[cfg(test)]

@@ -58,6 +58,28 @@ impl Multimap {
         Held::new(self.len, tables + places + rows)
     }
 
+    /// Brings the place of a key into the cache: call it some rows ahead.
+    #[inline]
+    pub(crate) fn warm_index(&self, key_hash: u64) {
+        self.keys.warm_index(key_hash);
+    }
+
+    /// Brings the key and its first row into the cache: call it a few rows ahead, after [`Multimap::warm_index`].
+    #[inline]
+    pub(crate) fn warm_entry(&self, key_hash: u64) {
+        if let Some(slot) = self.keys.warm_entry(key_hash)
+            && let Some(entry) = self.entries.get(self.heads[slot])
+        {
+            std::hint::black_box(entry.count);
+        }
+    }
+
+    /// Brings the place of a row into the cache: call it some rows ahead of [`Multimap::add`].
+    #[inline]
+    pub(crate) fn warm_row(&self, key_hash: u64, row: &[u8]) {
+        std::hint::black_box(self.index[(pair_hash(key_hash, row) >> (64 - self.bits)) as usize]);
+    }
+
     /// Calls `visit` with every row of the key and its count.
     #[inline]
     pub(crate) fn for_each(&self, key_hash: u64, key: &[u8], mut visit: impl FnMut(&[u8], Diff)) {
