@@ -42,7 +42,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(arguments: impl Iterator<Item = String>) -> Result<Asked> {
+    fn new(arguments: impl Iterator<Item = String>) -> Asked {
         let mut asked = Asked { mode: None, rows: None, queries: Vec::new() };
         // Cargo passes flags of its own.
         for argument in arguments.filter(|argument| !argument.starts_with("--")) {
@@ -54,7 +54,7 @@ impl Asked {
                 asked.mode = Some(argument);
             }
         }
-        Ok(asked)
+        asked
     }
 
     /// The queries that were named, or `others`.
@@ -65,7 +65,7 @@ impl Asked {
 
 fn main() -> Result<()> {
     memory::keep_freed();
-    let asked = Asked::new(std::env::args().skip(1))?;
+    let asked = Asked::new(std::env::args().skip(1));
     let rows = asked.rows.unwrap_or(5_000_000);
     match asked.mode.as_deref() {
         None => {
@@ -75,9 +75,9 @@ fn main() -> Result<()> {
         Some("table") => table::print(&asked.queries_or(&Query::ALL), rows),
         Some("growth") => growth::print(&asked.queries_or(&Query::ALL), asked.rows.unwrap_or(20_000_000)),
         Some("memory") => per_key::print(&asked.queries_or(&per_key::QUERIES), rows),
-        Some(per_key::ONE) => {
-            per_key::print_one(*asked.queries.first().context("whose memory is asked for?")?, rows)
+        Some(per_key::ONE) => per_key::print_one(*asked.queries.first().context("whose memory is asked for?")?, rows),
+        Some(other) => {
+            anyhow::bail!("there is no {other}: table, growth, memory, a number of rows or names of queries")
         }
-        Some(other) => anyhow::bail!("there is no {other}: table, growth, memory, a number of rows or names of queries"),
     }
 }

@@ -3,6 +3,24 @@
 use super::input::Input;
 use super::measure::{NULL, mix, text_value};
 
+/// What a query may cost, in CPU microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// At most this at first.
+    pub(crate) landing: Option<f64>,
+    /// What is aimed at.
+    pub(crate) goal: Option<f64>,
+}
+
+impl Bound {
+    /// Nothing is asked.
+    pub(crate) const NONE: Bound = Bound { landing: None, goal: None };
+
+    const fn new(landing: f64, goal: f64) -> Bound {
+        Bound { landing: Some(landing), goal: Some(goal) }
+    }
+}
+
 /// One query of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Query {
@@ -60,17 +78,8 @@ const Q7: &str = "SELECT o.order_id, o.customer_id, o.total, p.payment_id, p.amo
 
 impl Query {
     /// All of them.
-    pub(crate) const ALL: [Query; 9] = [
-        Query::Q1,
-        Query::Q2,
-        Query::Q2Retractable,
-        Query::Q2n,
-        Query::Q3,
-        Query::Q4,
-        Query::Q5,
-        Query::Q6,
-        Query::Q7,
-    ];
+    pub(crate) const ALL: [Query; 9] =
+        [Query::Q1, Query::Q2, Query::Q2Retractable, Query::Q2n, Query::Q3, Query::Q4, Query::Q5, Query::Q6, Query::Q7];
 
     /// The name in tables and as an argument.
     pub(crate) fn name(self) -> &'static str {
@@ -84,6 +93,45 @@ impl Query {
             Query::Q5 => "Q5",
             Query::Q6 => "Q6",
             Query::Q7 => "Q7",
+        }
+    }
+
+    /// What it is, in words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Query::Q1 => "sums and different orders per minute and country",
+            Query::Q2 => "latest, orders and money per customer",
+            Query::Q2Retractable => "the same, one row in twenty taken away",
+            Query::Q2n => "Q2 and the fifth of customers by money",
+            Query::Q3 => "ten minutes of the card, the customer's mean, score",
+            Query::Q4 => "join with products, sum per category and hour",
+            Query::Q5 => "ten best products per country",
+            Query::Q6 => "orders join payments, some taken away",
+            Query::Q7 => "orders left join payments, some taken away",
+        }
+    }
+
+    /// What a row of a large tick may cost; of Q2n it is what it costs more than Q2.
+    pub(crate) fn bulk_bound(self) -> Bound {
+        match self {
+            Query::Q1 => Bound::new(0.25, 0.12),
+            Query::Q2 => Bound::new(0.30, 0.12),
+            Query::Q2Retractable => Bound::new(0.50, 0.25),
+            Query::Q2n => Bound::new(1.0, 0.35),
+            Query::Q3 => Bound::new(3.0, 1.2),
+            Query::Q4 => Bound::new(0.20, 0.08),
+            Query::Q5 => Bound::new(0.30, 0.12),
+            Query::Q6 => Bound::new(0.45, 0.22),
+            Query::Q7 => Bound::new(0.55, 0.28),
+        }
+    }
+
+    /// What a tick of one row may cost.
+    pub(crate) fn tick_bound(self) -> Bound {
+        match self {
+            Query::Q2n => Bound::new(100.0, 20.0),
+            Query::Q3 => Bound { landing: None, goal: Some(30.0) },
+            _ => Bound::new(40.0, 15.0),
         }
     }
 
