@@ -14,6 +14,7 @@ mod demo;
 mod deploy;
 mod engine;
 mod example_sql;
+mod figures;
 mod harness;
 mod incremental;
 mod kafka;

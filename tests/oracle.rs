@@ -1,5 +1,7 @@
 //! The oracle: what a view maintains equals a batch evaluation of the same SQL over the accumulated rows, at every closed
-//! time, for random SQL over random tables with random histories, on 1, 2 and 4 workers.
+//! time, for random SQL over random tables with random histories, on 1, 2 and 4 workers of one process.
+//!
+//! Some cases run on two processes too.
 //!
 //! `HEADWATER_ORACLE_CASES` sets the number of cases, `HEADWATER_ORACLE_SEED` runs one case alone on all worker counts.
 
@@ -10,6 +12,7 @@ mod delivery;
 mod expect;
 mod expressions;
 mod history;
+mod peer;
 mod queries;
 mod report;
 mod run;
@@ -29,7 +32,7 @@ use run::{Outcome, Tally, run};
 use crate::engine::driver::Driver;
 
 /// Cases in a run without arguments, over all worker counts.
-const CASES: u64 = 2_000;
+const CASES: u64 = 10_000;
 /// The first of the fixed seeds.
 const FIRST_SEED: u64 = 1_000_000;
 /// Differences after which a run gives up.
@@ -40,20 +43,29 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, which is no number")))
 }
 
+fn cases() -> u64 {
+    number("HEADWATER_ORACLE_CASES").unwrap_or(CASES)
+}
+
+/// The fixed seeds, or the one that is asked for.
+fn all_seeds() -> impl Iterator<Item = u64> {
+    let asked = number("HEADWATER_ORACLE_SEED");
+    let fixed = if asked.is_some() { 0 } else { cases() };
+    asked.into_iter().chain(FIRST_SEED..FIRST_SEED + fixed)
+}
+
 /// The seeds that `workers` run: every tenth on all worker counts, the others in turn.
 fn seeds(workers: usize) -> Vec<u64> {
-    if let Some(seed) = number("HEADWATER_ORACLE_SEED") {
-        return vec![seed];
+    if number("HEADWATER_ORACLE_SEED").is_some() {
+        return all_seeds().collect();
     }
-    let cases = number("HEADWATER_ORACLE_CASES").unwrap_or(CASES);
     let turn = [1, 2, 4].iter().position(|count| *count == workers).expect("1, 2 or 4 workers") as u64;
-    let mut seeds: Vec<u64> = (0..cases).filter(|case| case % 10 == 0 || case % 3 == turn).collect();
-    for seed in &mut seeds {
-        *seed += FIRST_SEED;
-    }
+    let case = |seed: u64| seed - FIRST_SEED;
+    let mut seeds: Vec<u64> =
+        all_seeds().filter(|seed| case(*seed).is_multiple_of(10) || case(*seed) % 3 == turn).collect();
     // One fresh seed and its neighbours in every run.
     let fresh: u64 = rand::random_range(FIRST_SEED * 10..u64::MAX / 2);
-    seeds.extend((0..cases / 100).map(|case| fresh + case));
+    seeds.extend((0..cases() / 100).map(|case| fresh + case));
     seeds
 }
 
@@ -77,10 +89,10 @@ impl Summary {
         *count += 1;
     }
 
-    fn print(&self, workers: usize, start: Instant) {
+    fn print(&self, on: &str, start: Instant) {
         let seen = self.cases + self.refused + self.unusable;
         eprintln!(
-            "oracle on {workers} worker(s): {} cases, {:?}, {} refused of {seen} ({} %), {} unusable, {:.1} s",
+            "oracle on {on}: {} cases, {:?}, {} refused of {seen} ({} %), {} unusable, {:.1} s",
             self.cases,
             self.tally,
             self.refused,
@@ -159,7 +171,7 @@ fn check(workers: usize) {
             break;
         }
     }
-    summary.print(workers, start);
+    summary.print(&format!("{workers} worker(s)"), start);
     assert!(summary.failures.is_empty(), "{} cases differ", summary.failures.len());
     let seen = summary.cases + summary.refused + summary.unusable;
     assert!(seen < 50 || summary.refused * 5 < seen, "too much of the generated SQL is refused");

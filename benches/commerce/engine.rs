@@ -73,7 +73,7 @@ impl Running {
         let planned = sql::plan_view(text, &Names { append_only })
             .map_err(|error| anyhow::anyhow!("{name}: {}", error.message))?;
         let (sender, responses) = crossbeam_channel::unbounded();
-        let engine = Engine::start(EngineConfig { workers }, sender).context("the engine does not start")?;
+        let engine = Engine::start(EngineConfig::alone(workers), sender).context("the engine does not start")?;
         let mut imports = Vec::new();
         let mut feeds = Vec::new();
         for collection in &planned.imports {

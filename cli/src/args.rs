@@ -229,11 +229,15 @@ pub(crate) struct NameArgs {
 #[command(after_help = "\
 Examples:
   headwater explain revenue_by_country
+  headwater explain --analyze revenue_by_country
   headwater explain 'SELECT country, count(*) FROM lines GROUP BY country'")]
 pub(crate) struct ExplainArgs {
     /// The name of a view, or a query.
     #[arg(value_name = "NAME|SQL")]
     pub(crate) target: String,
+    /// Of a view that is maintained: also what every operator has done since the server started, and what it holds.
+    #[arg(long)]
+    pub(crate) analyze: bool,
 }
 
 /// Arguments of `query`.

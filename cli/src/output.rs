@@ -4,6 +4,7 @@ pub(crate) mod changes;
 pub(crate) mod csv;
 pub(crate) mod failure;
 pub(crate) mod json;
+pub(crate) mod notice;
 pub(crate) mod table;
 pub(crate) mod value;
 

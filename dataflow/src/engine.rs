@@ -6,15 +6,35 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
 
 use crossbeam_channel::Sender;
+use timely::CommunicationConfig;
 
 use crate::protocol::{Command, Response};
 use crate::worker;
 
 /// How the engine runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Timely worker threads in this process, at least 1.
     pub workers: usize,
+    /// The processes that compute together; `None` for this one alone.
+    pub cluster: Option<Cluster>,
+}
+
+/// Processes with as many workers each. All of them must be given the same commands in the same order, and feed the same
+/// ticks to their ports: each worker takes its part of them.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Which of the processes this one is.
+    pub process: usize,
+    /// Where each process listens for the others, HOST:PORT. Nothing there is authenticated.
+    pub addresses: Vec<String>,
+}
+
+impl EngineConfig {
+    /// This process alone.
+    pub fn alone(workers: usize) -> EngineConfig {
+        EngineConfig { workers, cluster: None }
+    }
 }
 
 /// Why the engine did not start.
@@ -23,6 +43,14 @@ pub enum EngineError {
     /// No worker at all.
     #[error("the engine needs at least one worker")]
     NoWorkers,
+    /// A process that is not among those of the cluster.
+    #[error("process {process} of a cluster of {processes}")]
+    NoProcess {
+        /// The process.
+        process: usize,
+        /// How many there are.
+        processes: usize,
+    },
     /// Timely or the operating system refused.
     #[error("cannot start the workers: {0}")]
     Start(String),
@@ -78,21 +106,26 @@ impl Engine {
         if config.workers == 0 {
             return Err(EngineError::NoWorkers);
         }
+        if let Some(Cluster { process, addresses }) = &config.cluster
+            && *process >= addresses.len()
+        {
+            return Err(EngineError::NoProcess { process: *process, processes: addresses.len() });
+        }
         let inboxes: Arc<Vec<Inbox>> = Arc::new((0..config.workers).map(|_| Inbox::default()).collect());
         let shared = Arc::clone(&inboxes);
         let main = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || run_workers(config.workers, &shared, &responses))
+            .spawn(move || run_workers(config, &shared, &responses))
             .map_err(|error| EngineError::Start(error.to_string()))?;
         Ok(Engine { inboxes, order: Mutex::new(()), main: Some(main) })
     }
 
-    /// How many workers run.
+    /// How many workers run in this process.
     pub fn workers(&self) -> usize {
         self.inboxes.len()
     }
 
-    /// Gives a command to every worker. Returns at once.
+    /// Gives a command to every worker of this process. Returns at once.
     pub fn send(&self, command: Command) {
         let order = self.order.lock().expect("no thread panics while it sends a command");
         for inbox in self.inboxes.iter() {
@@ -154,15 +187,24 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn run_workers(workers: usize, inboxes: &Arc<Vec<Inbox>>, responses: &Sender<Response>) -> Result<(), String> {
+fn run_workers(
+    EngineConfig { workers, cluster }: EngineConfig,
+    inboxes: &Arc<Vec<Inbox>>,
+    responses: &Sender<Response>,
+) -> Result<(), String> {
     let mut config = timely::Config::process(workers);
+    if let Some(Cluster { process, addresses }) = cluster {
+        config.communication =
+            CommunicationConfig::Cluster { threads: workers, process, addresses, report: false, zerocopy: false };
+    }
     crate::spines::configure(&mut config.worker);
     let (inboxes, responses) = (Arc::clone(inboxes), responses.clone());
     let guards = timely::execute(config, move |worker| {
         let _abort = AbortOnPanic;
-        let inbox = &inboxes[worker.index()];
+        // Workers are numbered process by process.
+        let inbox = &inboxes[worker.index() % workers];
         *inbox.thread.lock().expect("no thread panics while it holds an inbox") = Some(std::thread::current());
-        worker::run(worker, inbox, responses.clone());
+        worker::run(worker, workers, inbox, responses.clone());
         // The process is done with all dataflows on all workers: only here may they be forgotten one by one.
         for dataflow in worker.installed_dataflows() {
             #[allow(clippy::disallowed_methods, reason = "shutdown of the whole engine: no peer waits for progress")]

@@ -10,6 +10,7 @@ pub mod repr;
 pub mod engine;
 pub mod exact;
 pub mod expr;
+pub mod figures;
 pub mod plan;
 pub mod port;
 pub mod protocol;

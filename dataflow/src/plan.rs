@@ -1,5 +1,6 @@
 //! The plan of one dataflow: a list of nodes in dependency order, every choice made, so that rendering is a plain walk.
 
+mod best_groups;
 mod join_reduce;
 mod window;
 
@@ -83,6 +84,8 @@ pub enum Op {
         aggregates: Vec<Aggregate>,
         /// Whether the input never retracts, as far as the plan can tell.
         append_only: bool,
+        /// Which groups can be of use to what reads them; the others may stay away. `None`: all.
+        best: Option<BestGroups>,
     },
     /// A [`Op::Reduce`] over an inner [`Op::Join`], aggregated below the join: facts are added up per key and group
     /// before they meet their partners, so that what passes through the join is one sum a group and not one row a fact.
@@ -146,6 +149,21 @@ pub enum Op {
         /// The inputs; their schemas have the same types.
         inputs: Vec<NodeId>,
     },
+}
+
+/// The first groups of each partition, in the order of one aggregate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BestGroups {
+    /// What divides the groups: group columns, by position.
+    pub partition: Vec<usize>,
+    /// Which aggregate orders them, by its place among the aggregates.
+    pub aggregate: usize,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+    /// Whether NULL comes first.
+    pub nulls_first: bool,
+    /// How many groups are of use. Of groups with equal aggregates nobody can tell which: none of them may stay away alone.
+    pub rows: i64,
 }
 
 /// What an unnest makes of rows all of whose lists are NULL or empty.
@@ -362,9 +380,11 @@ impl Plan {
         NodeId(self.nodes.len() - 1)
     }
 
-    /// Makes the choices that need no more than the plan itself: aggregates below joins where that gives the same answer.
+    /// Makes the choices that need no more than the plan itself, where they give the same answer: aggregates below joins,
+    /// and groups that stay away where only the first are asked for.
     pub fn optimize(&mut self) {
         join_reduce::aggregate_below_joins(self);
+        best_groups::keep_best_groups(self);
     }
 
     /// The node `id`. Panics if there is none.

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 
+use crate::figures::DataflowFigures;
 use crate::plan::Plan;
 use crate::port::PortReader;
 use crate::repr::{Chunk, CollectionId, Delta, ObjectId, Timestamp};
 
-/// One worker's readers of a port, each taken by the worker whose index it stands at.
+/// One process's readers of a port, each taken by the worker at whose place in the process it stands.
 #[derive(Clone)]
 pub struct PortReaders(Arc<Mutex<Vec<Option<PortReader>>>>);
 
@@ -21,7 +22,7 @@ impl PortReaders {
         PortReaders(Arc::new(Mutex::new(readers.into_iter().map(Some).collect())))
     }
 
-    /// Takes the reader of worker `index`. Panics if it was taken before.
+    /// Takes the reader of the worker in place `index`. Panics if it was taken before.
     pub fn take(&self, index: usize) -> PortReader {
         self.0.lock().expect("no thread panics while it takes a reader")[index].take().expect("a reader is taken once")
     }
@@ -104,6 +105,11 @@ pub enum Command {
         /// When.
         at: Timestamp,
     },
+    /// Say what the dataflows have done and what they hold. Answered by one [`Response::Measured`] per worker.
+    Measure {
+        /// Names the answer.
+        measure: u64,
+    },
     /// Let arrangements forget: after this, each object is only read (peeked or imported) at its time or later. Times
     /// never move back. Without it everything since `as_of` stays readable, and in memory. No answer.
     AllowCompaction {
@@ -132,7 +138,7 @@ pub enum Response {
     Batch {
         /// The view.
         object: ObjectId,
-        /// Which worker.
+        /// Which worker, counted over all processes.
         worker: usize,
         /// The first time of the batch.
         lower: Timestamp,
@@ -147,23 +153,32 @@ pub enum Response {
     Peeked {
         /// The name in the command.
         peek: u64,
-        /// Which worker.
+        /// Which worker, counted over all processes.
         worker: usize,
         /// The rows, consolidated on this worker; diffs may be negative where another worker holds the opposite.
         rows: Vec<Delta>,
+    },
+    /// The figures of all dataflows on one worker.
+    Measured {
+        /// The name in the command.
+        measure: u64,
+        /// Which worker.
+        worker: usize,
+        /// Those that are installed.
+        figures: Vec<(ObjectId, DataflowFigures)>,
     },
     /// The worker exports nothing more of the view.
     SinkClosed {
         /// The view.
         object: ObjectId,
-        /// Which worker.
+        /// Which worker, counted over all processes.
         worker: usize,
     },
     /// The worker holds nothing more of the view.
     Released {
         /// The view.
         object: ObjectId,
-        /// Which worker.
+        /// Which worker, counted over all processes.
         worker: usize,
     },
 }

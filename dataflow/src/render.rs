@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod join;
 mod keyed;
+mod meter;
 mod mfp;
 mod pending;
 mod reduce;
@@ -30,6 +31,7 @@ use crate::repr::{Chunk, CollectionId, Timestamp};
 pub(crate) use context::{Context, ErrorLog, Flow, InFlight, Outbox, Sealed, Tokens};
 pub(crate) use export::{Exported, tokens};
 pub(crate) use import::{codec_for, decode_delta};
+pub(crate) use meter::Meters;
 use mfp::Chunks;
 
 /// A stream of chunks.
@@ -45,6 +47,7 @@ pub(crate) fn render<'scope>(
 ) -> Exported {
     let mut imported: BTreeMap<CollectionId, Chunks<'scope>> = BTreeMap::new();
     for import in &description.imports {
+        context.meter = meter_of_import(import.collection(), description, context);
         let stream = match import {
             Import::Source { schema, port, form, .. } => source::source(scope, port, (*form, schema), context),
             Import::View { collection, schema } => import::import(scope, *collection, schema, context),
@@ -52,6 +55,7 @@ pub(crate) fn render<'scope>(
         imported.insert(import.collection(), Chunks::new(stream));
     }
     let mut output = render_plan(scope, &description.plan, &imported, context);
+    context.meter = context.meters.output();
     if let Some(collection) = &description.errors {
         let errors = imported.get(collection).expect("the errors of a dataflow are imported").clone();
         output = errors::noted(output, errors, context);
@@ -59,11 +63,18 @@ pub(crate) fn render<'scope>(
     export::export(output, description, context)
 }
 
+/// The time that an import takes is that of the first node that gets its rows; what no node gets is of the end.
+fn meter_of_import(collection: CollectionId, description: &DataflowDescription, context: &Context<'_>) -> meter::Meter {
+    let gets = |node: &Node| matches!(&node.op, Op::Get { collection: got, .. } if *got == collection);
+    let first = description.plan.nodes.iter().position(gets);
+    first.map_or_else(|| context.meters.output(), |index| context.meters.of(NodeId(index))).inside()
+}
+
 fn render_plan<'scope>(
     scope: Scope<'scope, Timestamp>,
     plan: &Plan,
     imported: &BTreeMap<CollectionId, Chunks<'scope>>,
-    context: &Context<'_>,
+    context: &mut Context<'_>,
 ) -> Chunks<'scope> {
     let mut readers = vec![0usize; plan.nodes.len()];
     for node in &plan.nodes {
@@ -71,6 +82,7 @@ fn render_plan<'scope>(
     }
     let mut rendered: Vec<Chunks<'scope>> = Vec::with_capacity(plan.nodes.len());
     for (index, node) in plan.nodes.iter().enumerate() {
+        context.meter = context.meters.of(NodeId(index));
         let chunks = render_node(scope, plan, node, &rendered, imported, context);
         // What several read is computed once.
         rendered.push(if readers[index] > 1 { Chunks::new(chunks.into_stream()) } else { chunks });
@@ -95,7 +107,7 @@ fn render_node<'scope>(
         }
         Op::Get { collection, columns, .. } => {
             let chunks = imported.get(collection).expect("everything a plan gets is imported").clone();
-            chunks.columns(columns, schema)
+            chunks.columns(columns, schema, &context.meter)
         }
         Op::Mfp { input: id, filters, project } => input(id).mfp(&schema_of(id), filters, project, schema, context),
         Op::Join { left, right, kind, left_keys, right_keys, null_equals_null, filter } => Chunks::new(join::join(
@@ -105,8 +117,9 @@ fn render_node<'scope>(
             schema,
             context,
         )),
-        Op::Reduce { input: id, keys, aggregates, append_only } => {
-            Chunks::new(reduce::reduce((input(id), schema_of(id)), keys, aggregates, *append_only, schema, context))
+        Op::Reduce { input: id, keys, aggregates, append_only, best } => {
+            let grouping = reduce::Grouping { keys, aggregates, append_only: *append_only, best: best.as_ref() };
+            Chunks::new(reduce::reduce((input(id), schema_of(id)), grouping, schema, context))
         }
         Op::JoinReduce { facts, partners, null_equals_null, aggregates, order } => reduce::join_reduce(
             (input(&facts.input), schema_of(&facts.input), facts),
@@ -123,7 +136,8 @@ fn render_node<'scope>(
         }
         Op::Unnest { input: id, lists, structs, empty } => {
             let (lists, structs) = (lists.clone(), structs.clone());
-            input(id).unnest(unnest::Unnest { lists, structs, empty: *empty, schema: schema.clone() })
+            let unnest = unnest::Unnest { lists, structs, empty: *empty, schema: schema.clone() };
+            input(id).unnest(unnest, &context.meter)
         }
         Op::Window { input: id, partition, order, functions, limit } => Chunks::new(window::window(
             (input(id), schema_of(id)),
@@ -134,7 +148,7 @@ fn render_node<'scope>(
         Op::Union { inputs } => {
             let columns: Vec<usize> = (0..schema.fields().len()).collect();
             let all = scope.concatenate(inputs.iter().map(|id| input(id).into_stream()));
-            Chunks::new(all).columns(&columns, schema)
+            Chunks::new(all).columns(&columns, schema, &context.meter)
         }
     }
 }

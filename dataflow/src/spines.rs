@@ -14,6 +14,7 @@ use differential_dataflow::batcher::merge::chunker::ContainerChunker;
 use differential_dataflow::batcher::merge::vec::VecMerger;
 use differential_dataflow::operators::arrange::{ShutdownButton, TraceAgent};
 use differential_dataflow::trace::cursor::{Navigable, cursor_list};
+use differential_dataflow::trace::implementations::ord_neu::key_batch::OrdKeyStorage;
 use differential_dataflow::trace::implementations::ord_neu::layers::UpdsBuilder;
 use differential_dataflow::trace::implementations::ord_neu::{OrdKeyBatch, OrdKeyBuilder};
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
@@ -28,6 +29,7 @@ use timely::progress::frontier::AntichainRef;
 
 pub(crate) use arranger::RowArranger;
 
+use crate::figures::Held;
 use crate::repr::{Diff, Row, Timestamp};
 
 /// An update of an arrangement, before it is arranged.
@@ -174,6 +176,19 @@ where
 /// How many updates a batch holds.
 pub(crate) fn update_count(batch: &RowBatch) -> usize {
     batch.updates
+}
+
+/// What an arrangement holds: updates are the records.
+pub(crate) fn held(trace: &mut RowTrace) -> Held {
+    let batches = trace.batches_through(AntichainRef::new(&[])).expect("the whole trace can always be read");
+    let mut held = Held::default();
+    for batch in batches {
+        let OrdKeyStorage { keys, upds } = &batch.storage;
+        let offsets = |list: &OffsetList| list.smol.len() * size_of::<u32>() + list.chonk.len() * size_of::<u64>();
+        let updates = upds.times.len() * size_of::<Timestamp>() + upds.diffs.len() * size_of::<Diff>();
+        held += Held::new(batch.updates, keys.bytes.len() + offsets(&keys.offsets) + offsets(&upds.offs) + updates);
+    }
+    held
 }
 
 /// Calls `visit` with every row of the trace that is there at time `at`, and how often (never 0).

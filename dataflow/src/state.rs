@@ -10,11 +10,11 @@ mod multimap;
 mod ordered;
 mod upsert_table;
 
-pub(crate) use chunked::Chunked;
+pub(crate) use chunked::{Chunked, sampled};
 pub(crate) use counted_set::CountedSet;
 pub(crate) use extremes::Extremes;
 pub(crate) use float_sum::FloatSum;
 pub(crate) use key_table::KeyTable;
 pub(crate) use multimap::Multimap;
-pub(crate) use ordered::{Cursor, Entry, Ordered, Weigh, Weightless};
+pub(crate) use ordered::{Cursor, Entry, Ordered, Weigh, Weightless, add_weights};
 pub(crate) use upsert_table::{Change, UpsertTable};

@@ -10,10 +10,10 @@ use timely::worker::Worker;
 use crate::engine::Inbox;
 use crate::protocol::{Command, DataflowDescription, Response};
 use crate::render::{
-    Context, ErrorLog, Exported, Flow, InFlight, Outbox, Sealed, codec_for, decode_delta, render, tokens,
+    Context, ErrorLog, Exported, Flow, InFlight, Meters, Outbox, Sealed, codec_for, decode_delta, render, tokens,
 };
 use crate::repr::{CollectionId, Diff, ObjectId, Part, RowBlock, Timestamp};
-use crate::spines::{compact, for_each_row_at};
+use crate::spines::{compact, for_each_row_at, held};
 
 /// Rows in one delta of a peek's answer.
 const PEEK_ROWS: usize = 8_192;
@@ -26,6 +26,7 @@ const ANSWERS_WAIT_MAX: Duration = Duration::from_millis(1);
 struct Installed {
     dataflow: usize,
     exported: Exported,
+    meters: Meters,
     sealed: Sealed,
     in_flight: Vec<InFlight>,
     since: Timestamp,
@@ -36,6 +37,8 @@ struct Installed {
 /// What a worker keeps between commands.
 pub(crate) struct WorkerState<'w> {
     worker: &'w mut Worker,
+    /// Its place among the workers of this process.
+    lane: usize,
     outbox: Outbox,
     installed: BTreeMap<ObjectId, Installed>,
     flows: BTreeMap<CollectionId, Flow>,
@@ -47,9 +50,10 @@ pub(crate) struct WorkerState<'w> {
     installed_changed: bool,
 }
 
-/// Runs a worker until it is told to stop.
-pub(crate) fn run(worker: &mut Worker, inbox: &Inbox, responses: Sender<Response>) {
+/// Runs a worker, one of `workers` in this process, until it is told to stop.
+pub(crate) fn run(worker: &mut Worker, workers: usize, inbox: &Inbox, responses: Sender<Response>) {
     let mut state = WorkerState {
+        lane: worker.index() % workers,
         worker,
         outbox: Outbox::default(),
         installed: BTreeMap::new(),
@@ -97,6 +101,7 @@ impl WorkerState<'_> {
         match command {
             Command::Create(description) => self.create(&description),
             Command::Peek { peek, collection, at } => self.peek(peek, collection, at),
+            Command::Measure { measure } => self.measure(measure),
             Command::AllowCompaction { since } => {
                 for (object, since) in since.iter() {
                     if let Some(installed) = self.installed.get_mut(object) {
@@ -117,12 +122,16 @@ impl WorkerState<'_> {
     fn create(&mut self, description: &DataflowDescription) {
         let dataflow = self.worker.next_dataflow_index();
         let sealed = Sealed::default();
+        let meters = Meters::new(description.plan.nodes.len());
         let mut context = Context {
             as_of: description.as_of,
             index: self.worker.index(),
+            lane: self.lane,
             peers: self.worker.peers(),
             name: Rc::from(description.name.as_str()),
             errors: ErrorLog::default(),
+            meter: meters.output(),
+            meters: meters.clone(),
             sealed: sealed.clone(),
             flows: &self.flows,
             outbox: self.outbox.clone(),
@@ -139,7 +148,7 @@ impl WorkerState<'_> {
             self.flows.insert(collection, Flow { trace, tokens: Rc::clone(&held) });
         }
         let installed =
-            Installed { dataflow, exported, sealed, in_flight, since: description.as_of, upper: 0, ticks: 0 };
+            Installed { dataflow, exported, meters, sealed, in_flight, since: description.as_of, upper: 0, ticks: 0 };
         self.installed.insert(description.object, installed);
         self.installed_changed = true;
     }
@@ -167,6 +176,17 @@ impl WorkerState<'_> {
             }
         }
         self.outbox.push(Response::Peeked { peek, worker: self.worker.index(), rows });
+    }
+
+    fn measure(&mut self, measure: u64) {
+        let of = |(object, installed): (&ObjectId, &mut Installed)| {
+            let Exported { rows, errors, .. } = &mut installed.exported;
+            let mut arranged = held(rows);
+            arranged += held(errors);
+            (*object, installed.meters.figures(arranged))
+        };
+        let figures = self.installed.iter_mut().map(of).collect();
+        self.outbox.push(Response::Measured { measure, worker: self.worker.index(), figures });
     }
 
     /// Drops this worker's tokens and handles. The dataflow leaves by itself in one of the next steps.

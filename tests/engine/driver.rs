@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use headwater_dataflow::engine::{Engine, EngineConfig};
+use headwater_dataflow::engine::{Cluster, Engine, EngineConfig};
 use headwater_dataflow::plan::Plan;
 use headwater_dataflow::port::{self, PortFeed};
 use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortForm, PortReaders, Response};
@@ -88,6 +88,8 @@ pub(crate) struct Driver {
     engine: Engine,
     responses: Receiver<Response>,
     workers: usize,
+    /// The number of its first worker: others may run in other processes.
+    first: usize,
     next_object: u64,
     next_peek: u64,
     exports: BTreeMap<ObjectId, Export>,
@@ -101,12 +103,19 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts an engine.
     pub(crate) fn start(workers: usize) -> Driver {
+        Driver::start_in(workers, None)
+    }
+
+    /// Starts the part of an engine that runs in this process.
+    pub(crate) fn start_in(workers: usize, cluster: Option<Cluster>) -> Driver {
+        let first = cluster.as_ref().map_or(0, |cluster| cluster.process * workers);
         let (sender, responses) = crossbeam_channel::unbounded();
-        let engine = Engine::start(EngineConfig { workers }, sender).expect("the engine starts");
+        let engine = Engine::start(EngineConfig { workers, cluster }, sender).expect("the engine starts");
         Driver {
             engine,
             responses,
             workers,
+            first,
             next_object: 1,
             next_peek: 1,
             exports: BTreeMap::new(),
@@ -288,9 +297,10 @@ impl Driver {
         match response {
             Response::Batch { object, worker, lower, upper, rows, errors } => {
                 let (rows, errors) = if self.unread { (Vec::new(), Vec::new()) } else { (rows, errors) };
-                self.take_batch(object, worker, (lower, upper), &rows, &errors);
+                self.take_batch(object, worker - self.first, (lower, upper), &rows, &errors);
             }
             Response::Peeked { peek, worker, rows } => {
+                let worker = worker - self.first;
                 let Some(parts) = self.peeks.get_mut(&peek) else {
                     self.violations.push(format!("worker {worker} answers peek {peek}, which nobody waits for"));
                     return;
@@ -303,12 +313,15 @@ impl Driver {
                     self.violations.push(format!("worker {worker} answers peek {peek} twice"));
                 }
             }
+            Response::Measured { measure, worker, .. } => {
+                self.violations.push(format!("worker {worker} answers {measure}, which nobody asked"));
+            }
             Response::SinkClosed { object, worker } => match self.exports.get_mut(&object) {
-                Some(export) => export.closed[worker] = true,
+                Some(export) => export.closed[worker - self.first] = true,
                 None => self.violations.push(format!("{object} is closed, but it does not exist")),
             },
             Response::Released { object, worker } => match self.exports.get_mut(&object) {
-                Some(export) => export.released[worker] = true,
+                Some(export) => export.released[worker - self.first] = true,
                 None => self.violations.push(format!("{object} is released, but it does not exist")),
             },
         }

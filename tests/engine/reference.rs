@@ -214,6 +214,7 @@ fn reduce_op(input: NodeId, keys: usize, append_only: bool) -> Op {
             some,
         ],
         append_only,
+        best: None,
     }
 }
 
@@ -281,7 +282,8 @@ fn chain_plan(tables: &[CollectionId]) -> Plan {
     plan_over(tables, false, |plan, gets| {
         let distinct = plan.push(Op::Distinct { input: gets[0] }, pairs());
         let count = aggregate(AggregateFunc::Count, None, DataType::Int64);
-        let reduce = Op::Reduce { input: distinct, keys: vec![int(1)], aggregates: vec![count], append_only: false };
+        let reduce =
+            Op::Reduce { input: distinct, keys: vec![int(1)], aggregates: vec![count], append_only: false, best: None };
         let reduced = plan.push(reduce, pairs());
         plan.push(join_op(&[reduced, gets[1]], false, false), wide());
     })

@@ -19,9 +19,10 @@ use arrow::datatypes::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use headwater_dataflow::repr::{Delta, Diff, Diffs};
+use serde::{Deserialize, Serialize};
 
 /// One value, without its type's width.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Value {
     Null,
     Boolean(bool),

@@ -18,7 +18,10 @@ use super::world::{Shape, World};
 
 fn count_by(plan: &mut Plan, input: NodeId, key: usize) {
     let count = aggregate(AggregateFunc::Count, None, DataType::Int64);
-    plan.push(Op::Reduce { input, keys: vec![int(key)], aggregates: vec![count], append_only: false }, pairs());
+    plan.push(
+        Op::Reduce { input, keys: vec![int(key)], aggregates: vec![count], append_only: false, best: None },
+        pairs(),
+    );
 }
 
 /// The values per key: (k, how many rows).

@@ -91,7 +91,7 @@ fn reading(table: CollectionId) -> Plan {
         aggregate(AggregateFunc::Max, Some(int(2)), DataType::Int64),
         aggregate(AggregateFunc::Count, None, DataType::Int64),
     ];
-    plan.push(Op::Reduce { input, keys: vec![int(1)], aggregates, append_only: false }, out);
+    plan.push(Op::Reduce { input, keys: vec![int(1)], aggregates, append_only: false, best: None }, out);
     plan
 }
 

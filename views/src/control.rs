@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use headwater_dataflow::figures::NodeFigures;
 use headwater_dataflow::repr::{Diff, ObjectId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sql::{ObjectKind, Parsed, PlannedRead, PlannedWrite, SqlError};
+use crate::sql::{Notice, ObjectKind, Parsed, PlannedRead, PlannedWrite, SqlError};
 use crate::tables::SharedWriter;
 
 /// A text of statements and where it came from.
@@ -99,6 +100,8 @@ pub struct StatementOutcome {
     pub action: Action,
     /// The rows that the statement returned (SHOW, EXPLAIN, SELECT), if any.
     pub rows: Option<(SchemaRef, Vec<RecordBatch>)>,
+    /// What should be known of what it created.
+    pub notices: Vec<Notice>,
 }
 
 /// What a statement did, or would do when only validated.
@@ -178,6 +181,11 @@ pub struct ObjectInfo {
     pub errors: u64,
     /// The most rows that a source reads in a second, if it has a limit.
     pub rows_per_second_max: Option<u32>,
+    /// How old the newest readable time is, in milliseconds: the time of the clock minus the time of the last tick whose
+    /// changes can all be read. `None` for what is not maintained, and while nothing can be read.
+    pub freshness_ms: Option<u64>,
+    /// What the dataflow that maintains it had done, and held, at most a second ago.
+    pub figures: Option<NodeFigures>,
 }
 
 /// The rows of a read at one time.
@@ -250,7 +258,7 @@ pub enum SubscriptionEvent {
     Progress {
         /// The first time that may still change.
         upper: Timestamp,
-        /// Rows now in the errors relations of the views.
+        /// Rows in the errors relations of the views at that time.
         errors: u64,
     },
     /// The last event: why no more follow.
@@ -330,6 +338,8 @@ pub enum Request {
     Explain {
         /// A name or a query.
         target: String,
+        /// With the figures of its dataflow.
+        analyze: bool,
         /// The plan.
         reply: Reply<String>,
     },
@@ -416,10 +426,11 @@ impl Control {
         self.ask(|reply| Request::Get { name, reply }).await
     }
 
-    /// The plan of a view by name, or of any query that could be a view.
-    pub async fn explain(&self, target: &str) -> Result<String, ControlError> {
+    /// The plan of a view by name, or of any query that could be a view; with `analyze`, which is for what a dataflow
+    /// maintains, also what each operator has done and holds.
+    pub async fn explain(&self, target: &str, analyze: bool) -> Result<String, ControlError> {
         let target = target.to_owned();
-        self.ask(|reply| Request::Explain { target, reply }).await
+        self.ask(|reply| Request::Explain { target, analyze, reply }).await
     }
 
     /// Any SELECT over views, tables and sources at one time: `at`, or the newest time that all of them have reached, which

@@ -8,6 +8,7 @@
 //! It runs on a thread of its own, because planning and syncing the catalog block. What may take long, a read, runs
 //! elsewhere and answers by itself (`reads`).
 
+mod analysis;
 mod answers;
 mod asking;
 mod dataflows;
@@ -31,7 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::catalog::Catalog;
 use crate::catalog::store::Store;
 use crate::control::{ControlError, QueryAnswer, Reply, Request};
-use crate::hub::{Acknowledged, Frontiers, Hub};
+use crate::hub::{Acknowledged, Figures, Frontiers, Hub};
 use crate::metrics::Observed;
 use crate::tables::SharedWriter;
 use crate::watched;
@@ -107,6 +108,7 @@ pub struct Coordinator {
     parts: Parts,
     catalog: Catalog,
     frontiers: watch::Receiver<Arc<Frontiers>>,
+    figures: watch::Receiver<Arc<Figures>>,
     dataflows: BTreeMap<ObjectId, Dataflow>,
     /// Dropped sources whose readers have not gone yet.
     doomed_sources: Vec<ObjectId>,
@@ -133,6 +135,7 @@ impl Coordinator {
         Coordinator {
             catalog: Catalog::default(),
             frontiers: parts.hub.frontiers(),
+            figures: parts.hub.figures(),
             dataflows: BTreeMap::new(),
             doomed_sources: Vec::new(),
             writers: BTreeMap::new(),
@@ -193,7 +196,8 @@ impl Coordinator {
             Request::Watch { names, reply } => drop(reply.send(self.watch(&names))),
             Request::List { reply } => drop(reply.send(Ok(self.list()))),
             Request::Get { name, reply } => drop(reply.send(self.get(&name))),
-            Request::Explain { target, reply } => drop(reply.send(self.explain(&target))),
+            Request::Explain { target, analyze: false, reply } => drop(reply.send(self.explain(&target))),
+            Request::Explain { target, analyze: true, reply } => self.explain_analyze(&target, reply),
             Request::Query { sql, at, reply } => self.query(sql, at, reply),
             Request::Read { planned, reply } => self.read_planned(*planned, reply),
             Request::PlanWrite { statement, data, reply } => {

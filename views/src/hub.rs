@@ -7,6 +7,7 @@
 //!
 //! A view without subscribers costs a queue entry a tick: its changes only move counters.
 
+mod measures;
 mod merge;
 mod state;
 mod subscription;
@@ -24,10 +25,12 @@ use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use measures::Figures;
 pub use merge::{MergeError, consolidate, repeat};
 pub use view::Frontier;
 
 use crate::control::{SubscribeOptions, SubscriptionEvent};
+use measures::Measures;
 use state::{Exits, State};
 
 /// Events in a subscriber's queue.
@@ -59,6 +62,7 @@ pub type Peeked = oneshot::Receiver<Vec<Delta>>;
 enum HubCommand {
     Create { description: Box<DataflowDescription>, history_ms: u64, schema: SchemaRef },
     Peek { collection: CollectionId, at: Timestamp, reply: oneshot::Sender<Vec<Delta>> },
+    Measure { reply: oneshot::Sender<Arc<Figures>> },
     Close { object: ObjectId, reason: String },
     Release { object: ObjectId },
     Subscribe { collections: Vec<CollectionId>, options: SubscribeOptions, sender: mpsc::Sender<SubscriptionEvent> },
@@ -103,6 +107,7 @@ pub struct Hub {
     // Unbounded, but never long: the coordinator sends one command a request, and every subscription at most one.
     commands: Sender<HubCommand>,
     frontiers: watch::Receiver<Arc<Frontiers>>,
+    figures: watch::Receiver<Arc<Figures>>,
 }
 
 /// What [`Hub::start`] gives.
@@ -130,13 +135,14 @@ impl Hub {
     ) -> std::io::Result<Started> {
         let (commands, received) = crossbeam_channel::unbounded();
         let (frontiers, watched) = watch::channel(Arc::default());
+        let (latest, figures) = watch::channel(Arc::default());
         let (acknowledge, acknowledged) = mpsc::unbounded_channel();
         let exits = Exits { commands: commands.clone(), frontiers, acknowledge, runtime };
-        let state = State::new(workers, send, Arc::clone(&bound.bound), exits);
+        let state = State::new(Measures::new(workers, latest), workers, send, Arc::clone(&bound.bound), exits);
         let thread = std::thread::Builder::new()
             .name("hub".to_owned())
             .spawn(move || state.run(&received, &responses, &bound.woken))?;
-        Ok(Started { hub: Hub { commands, frontiers: watched }, acknowledged, thread })
+        Ok(Started { hub: Hub { commands, frontiers: watched, figures }, acknowledged, thread })
     }
 
     /// Creates a dataflow whose rows have the columns `schema` and whose times are readable for `history_ms`.
@@ -150,6 +156,18 @@ impl Hub {
         let (reply, answer) = oneshot::channel();
         self.command(HubCommand::Peek { collection, at, reply });
         answer
+    }
+
+    /// Asks the workers for the figures of all dataflows that have been created. The receiver errs if the hub ends.
+    pub fn measure(&self) -> oneshot::Receiver<Arc<Figures>> {
+        let (reply, answer) = oneshot::channel();
+        self.command(HubCommand::Measure { reply });
+        answer
+    }
+
+    /// The figures of all dataflows as they were at most a second ago.
+    pub fn figures(&self) -> watch::Receiver<Arc<Figures>> {
+        self.figures.clone()
     }
 
     /// Closes the subscriptions to a view with `reason` and stops its export on every worker.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use headwater_connectors::ingest::Ingest;
+use headwater_dataflow::figures::NodeFigures;
 use headwater_dataflow::repr::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -59,6 +60,8 @@ pub struct ObservedObject {
     pub failed: bool,
     /// How long ago the newest readable time was.
     pub freshness_ms: u64,
+    /// What its dataflow has done and holds.
+    pub figures: NodeFigures,
     /// Changes emitted, or records read.
     pub updates: u64,
     /// Rows in its errors relation.
@@ -137,8 +140,16 @@ impl Objects {
         write_family(encoder, failed, gauge, of(|view| flag(view.failed)))?;
         let errors = ("view_error_rows", "Rows in the view's errors relation", None);
         write_family(encoder, errors, gauge, of(|view| count(view.errors)))?;
-        let views = objects.iter().filter(|object| object.kind == ObjectKind::MaterializedView);
-        let updates = views.map(|view| ([("view", view.name.clone())], ConstCounter::new(view.updates)));
+        let records = of(|view| count(view.figures.held.unwrap_or_default().records));
+        write_family(encoder, ("view_held_records", "Records that the view's operators hold", None), gauge, records)?;
+        let described = ("view_held", "Memory that the view's operators hold, about", Some(Unit::Bytes));
+        write_family(encoder, described, gauge, of(|view| count(view.figures.held.unwrap_or_default().bytes)))?;
+        let views = || objects.iter().filter(|object| object.kind == ObjectKind::MaterializedView);
+        let elapsed = |view: &ObservedObject| ConstCounter::new(view.figures.elapsed.as_secs_f64());
+        let described = ("view_elapsed", "Time that workers spent in the view's operators", Some(Unit::Seconds));
+        let values = views().map(|view| ([("view", view.name.clone())], elapsed(view)));
+        write_family(encoder, described, MetricType::Counter, values)?;
+        let updates = views().map(|view| ([("view", view.name.clone())], ConstCounter::new(view.updates)));
         let described = ("view_updates", "Changes that became visible since the start", None);
         write_family(encoder, described, MetricType::Counter, updates)
     }

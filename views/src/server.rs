@@ -240,7 +240,7 @@ fn start_floors(
     bound.advance(ingest.bound());
     let (store, changes) = Store::open(&config.data_dir)?;
     let (respond, responses) = crossbeam_channel::bounded(RESPONSES_MAX);
-    let engine = Arc::new(Engine::start(EngineConfig { workers: config.workers }, respond)?);
+    let engine = Arc::new(Engine::start(EngineConfig::alone(config.workers), respond)?);
     let commands = Arc::clone(&engine);
     let send = Box::new(move |command| commands.send(command));
     let hub::Started { hub, acknowledged, thread } =

@@ -21,12 +21,12 @@ use headwater_dataflow::repr::CollectionId;
 
 pub use envelope::{plan_envelope, record_schema};
 pub use error::{Position, SqlError, SqlErrorKind};
-pub use explain::{explain, explain_plan};
+pub use explain::{Measured, Notice, explain, explain_analyzed, explain_plan, notices};
 pub use plan::{PlannedView, plan_view, plan_view_as};
 pub use read::{PlannedRead, plan_read};
 pub use statement::{
     AlterSource, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed,
-    Show, Statement, Write, parse,
+    Show, Statement, Write, analyzed_query, parse,
 };
 pub use write::{
     Completion, EXCLUDED, OnConflict, PlannedWrite, RowsOf, Table, WriteKind, Written, first_rows, plan_table,

@@ -20,7 +20,7 @@ use super::progress::Progress;
 use crate::args::{DeployArgs, Global};
 use crate::call::{connect, failure, read_script, texts};
 use crate::output::failure::Failure;
-use crate::output::{OutputFormat, Printer, counted, print_rows, stdout};
+use crate::output::{OutputFormat, Printer, counted, notice, print_rows, stdout};
 use crate::relation::Relation;
 
 /// Deploys, prints what became of each statement, and waits.
@@ -101,6 +101,7 @@ fn standing(outcomes: &[StatementOutcome]) -> Vec<String> {
 pub(super) fn print(outcomes: Vec<StatementOutcome>, format: OutputFormat, dry_run: bool) -> anyhow::Result<()> {
     let (answers, done): (Vec<_>, Vec<_>) =
         outcomes.into_iter().partition(|outcome| outcome.action() == StatementAction::Answered);
+    done.iter().for_each(|outcome| notice::say(&outcome.name, &outcome.notices));
     // A script that only asks prints only answers.
     if !done.is_empty() || answers.is_empty() {
         let statements = counted(done.len(), "statement");

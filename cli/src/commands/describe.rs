@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use headwater_proto::v1::{Column, GetRequest, Object};
+use headwater_proto::v1::{Column, Figures, GetRequest, Object};
 
 use super::objects;
 use crate::args::{Global, NameArgs};
@@ -47,6 +47,8 @@ pub(super) fn write_table(out: &mut impl Write, object: &Object) -> io::Result<(
         ("readable", format!("from {} to before {}", object.since, object.upper)),
         ("updates", object.updates.to_string()),
         ("errors", object.errors.to_string()),
+        ("fresh", object.freshness_millis.map_or_else(|| "-".to_owned(), |millis| format!("to {millis} ms ago"))),
+        ("figures", object.figures.map_or_else(|| "-".to_owned(), figures)),
     ];
     for (name, value) in figures {
         writeln!(out, "{name:<9} {}", safe(&value))?;
@@ -58,6 +60,15 @@ pub(super) fn write_table(out: &mut impl Write, object: &Object) -> io::Result<(
         writeln!(out, "{}", safe(line))?;
     }
     Ok(())
+}
+
+/// What operators did and hold, for people.
+fn figures(figures: Figures) -> String {
+    let Figures { elapsed_nanos, held_records, held_bytes } = figures;
+    format!(
+        "{} ms in operators, which hold {held_records} records in {held_bytes} bytes",
+        objects::millis(elapsed_nanos)
+    )
 }
 
 fn write_csv(out: &mut impl Write, object: &Object) -> io::Result<()> {
@@ -86,10 +97,19 @@ pub(super) fn json(object: &Object) -> String {
     let reads: Vec<String> = object.reads.iter().map(|name| text(name)).collect();
     let ratio = object.ratio.map_or_else(|| "null".to_owned(), |ratio| ratio.to_string());
     let limit = object.max_rows_per_second.map_or_else(|| "null".to_owned(), |limit| limit.to_string());
+    let count = |count: Option<u64>| count.map_or_else(|| "null".to_owned(), |count| count.to_string());
+    let elapsed = object.figures.map(|figures| objects::millis(figures.elapsed_nanos).to_string());
+    let figures = format!(
+        "\"freshness_ms\":{},\"elapsed_ms\":{},\"held_records\":{},\"held_bytes\":{}",
+        count(object.freshness_millis),
+        elapsed.unwrap_or_else(|| "null".to_owned()),
+        count(object.figures.map(|figures| figures.held_records)),
+        count(object.figures.map(|figures| figures.held_bytes)),
+    );
     let reason = if object.reason.is_empty() { "null".to_owned() } else { text(&object.reason) };
     format!(
         "{{\"id\":{},\"name\":{},\"kind\":{},\"state\":{},\"ratio\":{ratio},\"reason\":{reason},\"since\":{},\
-         \"upper\":{},\"updates\":{},\"errors\":{},\"max_rows_per_second\":{limit},\"reads\":[{}],\"columns\":[{}],\"sql\":{}}}",
+         \"upper\":{},\"updates\":{},\"errors\":{},{figures},\"max_rows_per_second\":{limit},\"reads\":[{}],\"columns\":[{}],\"sql\":{}}}",
         object.id,
         text(&object.name),
         text(objects::kind(object.kind())),

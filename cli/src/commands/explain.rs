@@ -14,7 +14,7 @@ use crate::output::{OutputFormat, csv, stdout, value};
 pub(super) async fn run(args: ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let client = connect(&global.server).await?;
     let texts = [("<query>".to_owned(), args.target.clone())];
-    let answer = client.explain(ExplainRequest { target: args.target }).await;
+    let answer = client.explain(ExplainRequest { target: args.target, analyze: args.analyze }).await;
     let plan = answer.map_err(|error| Failure::of_call(error, &texts))?.plan;
     let mut out = stdout();
     let mut text = String::new();

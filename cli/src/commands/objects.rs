@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
 use headwater_proto::v1::data_type::Kind;
 use headwater_proto::v1::{Column, DataType, Object, ObjectKind, ObjectPhase};
 
@@ -63,6 +63,35 @@ pub(super) fn relation(objects: &[Object]) -> anyhow::Result<RecordBatch> {
     ])?)
 }
 
+/// Objects as a relation of what they are doing: how fresh, how dear, how large.
+pub(super) fn figures(objects: &[Object]) -> anyhow::Result<RecordBatch> {
+    let texts = |of: &dyn Fn(&Object) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(objects.iter().map(of)))
+    };
+    let counts =
+        |of: &dyn Fn(&Object) -> Option<u64>| -> ArrayRef { Arc::new(objects.iter().map(of).collect::<UInt64Array>()) };
+    let elapsed = objects.iter().map(|object| object.figures.map(|figures| millis(figures.elapsed_nanos)));
+    Ok(RecordBatch::try_from_iter([
+        ("name", texts(&|object| object.name.clone())),
+        ("kind", texts(&|object| kind(object.kind()).to_owned())),
+        ("state", texts(&state)),
+        ("updates", counts(&|object| Some(object.updates))),
+        ("errors", counts(&|object| Some(object.errors))),
+        ("freshness_ms", counts(&|object| object.freshness_millis)),
+        ("elapsed_ms", Arc::new(elapsed.collect::<Float64Array>()) as ArrayRef),
+        ("held_records", counts(&|object| object.figures.map(|figures| figures.held_records))),
+        ("held_bytes", counts(&|object| object.figures.map(|figures| figures.held_bytes))),
+    ])?)
+}
+
+/// Nanoseconds in milliseconds, to the microsecond.
+pub(super) fn millis(nanos: u64) -> f64 {
+    // Figures above 2^53 microseconds lose their last digits.
+    #[allow(clippy::cast_precision_loss, clippy::as_conversions, reason = "shown, not computed with")]
+    let micros = (nanos / 1_000) as f64;
+    micros / 1_000.0
+}
+
 /// The SQL name of a type.
 pub(super) fn type_name(data_type: &DataType) -> String {
     let field = |column: &Column| {
@@ -96,6 +125,9 @@ pub(super) fn type_name(data_type: &DataType) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::Array;
+    use headwater_proto::v1::Figures;
+
     use super::*;
 
     #[test]
@@ -112,6 +144,17 @@ mod tests {
         assert_eq!(state(&object(ObjectPhase::Hydrating, Some(0.429), "")), "hydrating 42 %");
         assert_eq!(state(&object(ObjectPhase::CatchingUp, None, "")), "catching up");
         assert_eq!(state(&object(ObjectPhase::Failed, None, "no such file")), "failed: no such file");
+    }
+
+    #[test]
+    fn figures_stand_where_something_is_maintained() {
+        let figures = Figures { elapsed_nanos: 1_234_567, held_records: 3, held_bytes: 210 };
+        let view = Object { freshness_millis: Some(40), figures: Some(figures), ..Object::default() };
+        let rows = super::figures(&[Object::default(), view]).unwrap();
+        let column = |name: &str| arrow::util::display::array_value_to_string(rows.column_by_name(name).unwrap(), 1);
+        let texts = ["freshness_ms", "elapsed_ms", "held_records", "held_bytes"].map(|name| column(name).unwrap());
+        assert_eq!(texts, ["40", "1.234", "3", "210"]);
+        assert!(["freshness_ms", "elapsed_ms"].iter().all(|name| rows.column_by_name(name).unwrap().is_null(0)));
     }
 
     #[test]

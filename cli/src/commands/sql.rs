@@ -19,7 +19,7 @@ use self::script::{Piece, split};
 use crate::args::{Global, OnError, SqlArgs};
 use crate::call::{connect, read_script};
 use crate::output::failure::Failure;
-use crate::output::{OutputFormat, Printer, counted, stdout};
+use crate::output::{OutputFormat, Printer, counted, notice, stdout};
 use crate::relation::Relation;
 
 /// Statements that are sent in one call, at most.
@@ -212,6 +212,7 @@ impl Session {
     }
 
     fn tag(&self, out: &mut impl Write, done: &StatementDone) -> std::io::Result<()> {
+        notice::say(&done.name, &done.notices);
         match self.format {
             OutputFormat::Table => writeln!(out, "{}", done.tag),
             OutputFormat::Csv | OutputFormat::Json => writeln!(stderr(), "{}", done.tag),

@@ -49,7 +49,7 @@ fn write(out: &mut impl Write, format: OutputFormat, status: &GetStatusResponse,
             writeln!(out, "started   {}{}", utc(status.started), recovery(status))?;
             writeln!(out, "durable   {} ({})", status.bound, utc(status.bound))?;
             writeln!(out, "workers   {}\n", status.workers)?;
-            let rows: RecordBatch = objects::relation(&status.objects)?;
+            let rows: RecordBatch = objects::figures(&status.objects)?;
             print_rows(out, format, &rows, "")?;
         }
         OutputFormat::Csv => {

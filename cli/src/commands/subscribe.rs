@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use arrow::datatypes::SchemaRef;
 use headwater_proto::v1::subscribe_response::Message;
-use headwater_proto::v1::{Encoding, SubscribeRequest, SubscriptionStarted, Transition};
+use headwater_proto::v1::{Encoding, Notice, SubscribeRequest, SubscriptionStarted, Transition};
 
 use crate::args::{Global, SubscribeArgs};
 use crate::call::{connect, failure};
 use crate::output::changes::Changes;
 use crate::output::failure::Failure;
-use crate::output::stdout;
+use crate::output::{notice, stdout};
 use crate::relation::Relation;
 
 /// Prints changes until the server ends the subscription or the time asked for is complete.
@@ -36,6 +36,7 @@ pub(super) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
     let schemas: Vec<SchemaRef> = relations.iter().map(|relation| SchemaRef::clone(relation.schema())).collect();
     let mut printer = Changes::start(stdout(), global.output, &args.views, &schemas, args.progress)?;
     printer.flush()?;
+    let mut errors = 0;
     while let Some(message) = messages.next().await.map_err(failure)? {
         // The first time that may still change, where the message tells it.
         let upper = match message.message.context("the server sent an empty message")? {
@@ -48,6 +49,10 @@ pub(super) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
             }
             Message::Progress(progress) => {
                 printer.progress(progress.upper, progress.errors)?;
+                if std::mem::replace(&mut errors, progress.errors) != progress.errors {
+                    printer.flush()?;
+                    say_errors(errors, &args.views);
+                }
                 Some(progress.upper)
             }
             Message::Closing(closing) => {
@@ -63,6 +68,21 @@ pub(super) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
         }
     }
     Err(ended("the connection was closed"))
+}
+
+/// Rows that failed are missing in the views, whoever reads them should know.
+fn say_errors(errors: u64, views: &[String]) {
+    let message = match errors {
+        0 => "no row is in errors any more".to_owned(),
+        1 => "1 row is in errors".to_owned(),
+        errors => format!("{errors} rows are in errors"),
+    };
+    let hint = if errors == 0 {
+        String::new()
+    } else {
+        format!("see `headwater errors {}`", views.join("` or `headwater errors "))
+    };
+    notice::say(&views.join(", "), &[Notice { message, hint }]);
 }
 
 fn ended(reason: &str) -> anyhow::Error {

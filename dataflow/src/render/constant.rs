@@ -15,16 +15,19 @@ pub(super) fn constant<'scope>(
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let as_of = context.as_of;
+    let (as_of, meter) = (context.as_of, context.meter.clone());
     let columns = rows.rows.columns().to_vec();
     let delta = Delta { rows: batch(schema, columns, rows.rows.num_rows()), diffs: rows.diffs.clone() };
     let mut waiting = (context.index == 0 && !delta.is_empty()).then_some(delta);
     clock.unary(Pipeline, "Constant", move |capability, _| {
         let mut capability = waiting.is_some().then(|| capability.delayed(&as_of));
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|_, chunks| chunks.clear());
             if let (Some(capability), Some(delta)) = (capability.take(), waiting.take()) {
-                output.session(&capability).give(Chunk { time: as_of, delta });
+                let chunk = Chunk { time: as_of, delta };
+                meter.count(&chunk);
+                output.session(&capability).give(chunk);
             }
         }
     })

@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 use timely::progress::frontier::AntichainRef;
 use timely::scheduling::Activator;
 
+use super::meter::{Meter, Meters};
 use crate::protocol::Response;
 use crate::repr::{CollectionId, Diff, ErrorRow, Timestamp};
 use crate::spines::RowTrace;
@@ -154,14 +155,20 @@ impl InFlight {
 pub(crate) struct Context<'a> {
     /// The first readable time.
     pub(crate) as_of: Timestamp,
-    /// This worker.
+    /// This worker, among those of all processes.
     pub(crate) index: usize,
-    /// How many workers.
+    /// This worker, among those of its process.
+    pub(crate) lane: usize,
+    /// How many workers, in all processes.
     pub(crate) peers: usize,
     /// The name of the view, for error positions.
     pub(crate) name: Rc<str>,
     /// Where operators note errors.
     pub(crate) errors: ErrorLog,
+    /// What the nodes of the plan do.
+    pub(crate) meters: Meters,
+    /// The meter of the node that is being rendered.
+    pub(crate) meter: Meter,
     /// How far this dataflow is.
     pub(crate) sealed: Sealed,
     /// Arrangements of other dataflows.

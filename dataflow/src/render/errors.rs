@@ -11,10 +11,11 @@ use crate::repr::{Chunk, Delta, Diff, ErrorRow};
 
 /// `output`, behind which the rows of `errors` have been noted as errors of the dataflow.
 pub(super) fn noted<'scope>(output: Chunks<'scope>, errors: Chunks<'scope>, context: &Context<'_>) -> Chunks<'scope> {
-    let log = context.errors.clone();
+    let (log, meter) = (context.errors.clone(), context.meter.clone());
     let silent: ChunkStream<'scope> =
         errors.into_stream().unary::<CapacityContainerBuilder<Vec<Chunk>>, _, _, _>(Pipeline, "Errors", move |_, _| {
             move |input, _output| {
+                let _busy = meter.enter();
                 input.for_each(|_, chunks| {
                     for Chunk { time, delta } in chunks.drain(..) {
                         log.extend(time, error_rows(&delta));

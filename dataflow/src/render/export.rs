@@ -16,6 +16,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::AntichainRef;
 
 use super::import::{UpdatesByTime, codec_for};
+use super::meter::Meter;
 use super::mfp::Steps;
 use super::{Chunks, Context, ErrorLog, Outbox, Sealed, Tokens};
 use crate::protocol::{DataflowDescription, Response};
@@ -57,9 +58,11 @@ pub(super) fn export<'scope>(
     let (logged, sealed) = (context.errors.clone(), context.sealed.clone());
     let mut export = Export { rows, errors, logged, steps, sink, sealed };
     let mut input = builder.new_input(stream, Pipeline);
+    let meter = context.meter.clone();
     builder.build(move |_| {
         move |frontiers| {
-            input.for_each(|_, chunks| chunks.drain(..).for_each(|chunk| export.take(chunk)));
+            let _busy = meter.enter();
+            input.for_each(|_, chunks| chunks.drain(..).for_each(|chunk| export.take(chunk, &meter)));
             export.advance(frontiers[0].frontier());
         }
     });
@@ -85,8 +88,9 @@ struct Export {
 
 impl Export {
     /// Takes rows of an open time.
-    fn take(&mut self, chunk: Chunk) {
+    fn take(&mut self, chunk: Chunk, meter: &Meter) {
         if let Some(chunk) = self.steps.run(chunk) {
+            meter.count(&chunk);
             self.rows.insert(chunk);
         }
     }

@@ -29,8 +29,10 @@ pub(super) fn import<'scope>(
     context.tokens.push(Box::new(flow.tokens.clone()));
     let schema = schema.clone();
     let codec = codec_for(&schema);
+    let meter = context.meter.clone();
     stream.unary(Pipeline, "Rows", move |_, _| {
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, spans| {
                 let mut session = output.session(&capability);
                 for batch in spans.drain(..).filter_map(|span| span.inner) {

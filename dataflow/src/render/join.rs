@@ -17,9 +17,11 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::import::codec_for;
 use super::keyed::{KeyedRows, blocks, by_worker};
+use super::meter::{Holds, Meter};
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
+use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
 use crate::state::Multimap;
@@ -69,9 +71,9 @@ pub(super) fn join<'scope>(
         let filter = shape.filter.cloned();
         let position = context.position("join");
         let pairs = PairBuilder::new(&left_schema, &right_schema, schema, filter, position, context.errors.clone());
-        matched(left, right, (kind, keyed), pairs)
+        matched(left, right, (kind, keyed), pairs, context)
     } else {
-        existence::existence(left, right, (kind, keyed), codec_for(&left_schema), schema.clone())
+        existence::existence(left, right, (kind, keyed), codec_for(&left_schema), schema.clone(), context)
     }
 }
 
@@ -102,8 +104,10 @@ fn key_rows<'scope>(
     let row_codec = codec_for(&side.schema);
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
     let Chunks { stream, steps } = side.chunks;
+    let meter = context.meter.clone();
     stream.unary(Pipeline, "Key rows", move |_, _| {
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
                 for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
@@ -140,6 +144,14 @@ struct Matched {
     kind: JoinKind,
     /// Whether there are keys at all: then [`ALONE`] is none of them.
     keyed: bool,
+}
+
+impl Holds for Matched {
+    fn held(&self) -> Held {
+        let mut held = self.left.held();
+        held += self.right.held();
+        held
+    }
 }
 
 impl Matched {
@@ -206,10 +218,12 @@ fn matched<'scope>(
     right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     (kind, keyed): (JoinKind, bool),
     mut pairs: PairBuilder,
+    context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let mut state = Matched { left: Multimap::default(), right: Multimap::default(), kind, keyed };
-    each_time(left, right, "Join", move |time, changes, give| {
-        state.apply(changes, |left, right, diff| {
+    let state = Matched { left: Multimap::default(), right: Multimap::default(), kind, keyed };
+    let state = context.meter.holds(state);
+    each_time(left, right, ("Join", &context.meter), move |time, changes, give| {
+        state.borrow_mut().apply(changes, |left, right, diff| {
             pairs.push(time, left, right, diff).into_iter().for_each(&mut *give);
         });
         pairs.flush(time).into_iter().for_each(give);
@@ -220,12 +234,14 @@ fn matched<'scope>(
 fn each_time<'scope>(
     left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    name: &str,
+    (name, meter): (&str, &Meter),
     mut apply: impl FnMut(Timestamp, &[Change], &mut dyn FnMut(Chunk)) + 'static,
 ) -> ChunkStream<'scope> {
+    let meter = meter.clone();
     left.binary_frontier(right, by_worker(), by_worker(), name, move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         move |(left, left_frontier), (right, right_frontier), output| {
+            let _busy = meter.enter();
             left.for_each(|capability, blocks| {
                 blocks.drain(..).for_each(|rows| pending.insert(&capability, rows.time, Change::Left(rows)));
             });
@@ -234,7 +250,10 @@ fn each_time<'scope>(
             });
             while let Some((time, capability, changes)) = pending.pop_complete(&[left_frontier, right_frontier]) {
                 let mut session = output.session(&capability);
-                apply(time, &changes, &mut |chunk| session.give(chunk));
+                apply(time, &changes, &mut |chunk| {
+                    meter.count(&chunk);
+                    session.give(chunk);
+                });
             }
         }
     })

@@ -8,6 +8,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use super::context::batch;
+use super::meter::Meter;
 use super::unnest::Unnest;
 use super::{ChunkStream, Context};
 use crate::expr::{ScalarExpr, as_filter, evaluate};
@@ -40,8 +41,15 @@ impl<'scope> Chunks<'scope> {
         Chunks { stream, steps: Steps::default() }
     }
 
-    fn then(mut self, step: impl Fn(Chunk) -> Option<Chunk> + 'static) -> Chunks<'scope> {
-        self.steps.0.push(Rc::new(step));
+    /// What leaves the step leaves the meter's node.
+    fn then(mut self, meter: &Meter, step: impl Fn(Chunk) -> Option<Chunk> + 'static) -> Chunks<'scope> {
+        let meter = meter.clone();
+        self.steps.0.push(Rc::new(move |chunk: Chunk| {
+            let _busy = meter.enter();
+            let chunk = step(chunk)?;
+            meter.count(&chunk);
+            Some(chunk)
+        }));
         self
     }
 
@@ -73,7 +81,7 @@ impl<'scope> Chunks<'scope> {
         let (filters, project, schema) = (prepared(filters), prepared(project), schema.clone());
         let (errors, at_filter, at_project) =
             (context.errors.clone(), context.position("filter"), context.position("projection"));
-        self.then(move |chunk| {
+        self.then(&context.meter, move |chunk| {
             let Chunk { time, mut delta } = chunk;
             // One after the other: a later condition is not evaluated for rows that an earlier one removes.
             for filter in &filters {
@@ -93,17 +101,17 @@ impl<'scope> Chunks<'scope> {
     }
 
     /// Lists as rows.
-    pub(super) fn unnest(self, unnest: Unnest) -> Chunks<'scope> {
-        self.then(move |Chunk { time, delta }| {
+    pub(super) fn unnest(self, unnest: Unnest, meter: &Meter) -> Chunks<'scope> {
+        self.then(meter, move |Chunk { time, delta }| {
             let delta = unnest.run(&delta);
             (!delta.is_empty()).then_some(Chunk { time, delta })
         })
     }
 
     /// Some of the columns, by position, under the names of `schema`.
-    pub(super) fn columns(self, columns: &[usize], schema: &SchemaRef) -> Chunks<'scope> {
+    pub(super) fn columns(self, columns: &[usize], schema: &SchemaRef, meter: &Meter) -> Chunks<'scope> {
         let (columns, schema) = (columns.to_vec(), schema.clone());
-        self.then(move |chunk| {
+        self.then(meter, move |chunk| {
             let rows = &chunk.delta.rows;
             let projected = columns.iter().map(|index| rows.column(*index).clone()).collect();
             let rows = batch(&schema, projected, rows.num_rows());

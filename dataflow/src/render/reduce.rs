@@ -5,6 +5,7 @@
 //! notes each group's answer at its first touch, and when the time is complete emits −old +new where they differ.
 
 mod answer;
+mod best;
 mod groups;
 mod join;
 mod layout;
@@ -17,27 +18,36 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use super::keyed::by_worker;
+use super::meter::Meter;
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
-use crate::plan::Aggregate;
+use crate::plan::{Aggregate, BestGroups};
 use crate::repr::{Chunk, Timestamp, hash_bytes, owner};
 use groups::Groups;
 pub(super) use join::join_reduce;
 use layout::Layout;
 use partial::{PartialGroups, Preaggregator};
 
+/// What a group-by computes: see [`crate::plan::Op::Reduce`].
+#[derive(Clone, Copy)]
+pub(super) struct Grouping<'a> {
+    pub(super) keys: &'a [ScalarExpr],
+    pub(super) aggregates: &'a [Aggregate],
+    pub(super) append_only: bool,
+    pub(super) best: Option<&'a BestGroups>,
+}
+
 /// One row per group of the input, whose columns stand beside it: keys, then aggregates.
 pub(super) fn reduce<'scope>(
     (chunks, input): (Chunks<'scope>, SchemaRef),
-    keys: &[ScalarExpr],
-    aggregates: &[Aggregate],
-    append_only: bool,
+    Grouping { keys, aggregates, append_only, best }: Grouping<'_>,
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let layout = Layout::new(keys, aggregates, append_only, schema).prepared(&input);
-    apply(preaggregate(chunks, layout.clone(), context), layout, context)
+    let mut layout = Layout::new(keys, aggregates, append_only, schema).prepared(&input);
+    layout.best = best.cloned();
+    apply(preaggregate(chunks, layout.clone(), context), layout, &context.meter, context)
 }
 
 /// Every different row once: groups without aggregates.
@@ -47,7 +57,7 @@ pub(super) fn distinct<'scope>(
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let layout = Layout::distinct(schema);
-    apply(preaggregate(chunks, layout.clone(), context), layout, context)
+    apply(preaggregate(chunks, layout.clone(), context), layout, &context.meter, context)
 }
 
 fn preaggregate<'scope>(
@@ -57,8 +67,10 @@ fn preaggregate<'scope>(
 ) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
     let (errors, position, peers) = (context.errors.clone(), context.position("aggregate"), context.peers);
     let mut preaggregator = Preaggregator::new(layout.clone());
+    let meter = context.meter.clone();
     stream.unary(Pipeline, "Preaggregate", move |_, _| {
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
                 for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
@@ -85,19 +97,23 @@ fn preaggregate<'scope>(
 fn apply<'scope>(
     stream: Stream<'scope, Timestamp, Vec<PartialGroups>>,
     layout: Layout,
+    meter: &Meter,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
+    let meter = meter.clone();
+    let state = meter.holds(Groups::new(layout));
     let (errors, position, as_of) = (context.errors.clone(), context.position("aggregate"), context.as_of);
-    let owns_global = layout.keys == 0 && owner(hash_bytes(&[]), context.peers) == context.index;
+    let owns_global = state.borrow().is_global() && owner(hash_bytes(&[]), context.peers) == context.index;
     stream.unary_frontier(by_worker(), "Reduce", move |capability, _| {
-        let mut groups = Groups::new(layout);
         let mut pending: Pending<PartialGroups> = Pending::default();
         if owns_global {
             // Over nothing there is one row too, from the first readable time on.
-            groups.open_global();
+            state.borrow_mut().open_global();
             pending.open(capability.delayed(&as_of));
         }
         move |(input, frontier), output| {
+            let _busy = meter.enter();
+            let mut groups = state.borrow_mut();
             input.for_each(|capability, partials| {
                 partials.drain(..).for_each(|partial| pending.insert(&capability, partial.time, partial));
             });
@@ -105,7 +121,11 @@ fn apply<'scope>(
                 partials.iter().for_each(|partial| groups.apply(partial));
                 let mut session = output.session(&capability);
                 groups.finish_time(|answer| match answer {
-                    answer::Answer::Rows(delta) => session.give(Chunk { time, delta }),
+                    answer::Answer::Rows(delta) => {
+                        let chunk = Chunk { time, delta };
+                        meter.count(&chunk);
+                        session.give(chunk);
+                    }
                     answer::Answer::Errors(failed) => errors.extend(
                         time,
                         failed.into_iter().map(|mut error| {

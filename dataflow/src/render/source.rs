@@ -43,9 +43,10 @@ pub(super) fn source<'scope>(
     (form, schema): (PortForm, &SchemaRef),
     context: &mut Context<'_>,
 ) -> ChunkStream<'scope> {
-    let reader = port.take(context.index);
+    let reader = port.take(context.lane);
     let (index, peers, as_of) = (context.index, context.peers, context.as_of);
     let schema = SchemaRef::clone(schema);
+    let meter = context.meter.clone();
     // Every worker is delivered every row, so that all of them count alike.
     let mut arrived = 0;
     let alive = Rc::new(Cell::new(true));
@@ -60,6 +61,7 @@ pub(super) fn source<'scope>(
         activator.activate();
         let mut open = Some((capability, reader));
         move |output| {
+            let _busy = meter.enter();
             if !alive.get() {
                 open = None;
             }

@@ -13,8 +13,10 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::import::{CHUNK_ROWS, codec_for, decode_chunk};
 use super::keyed::{Addressed, by_worker};
+use super::meter::Holds;
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
+use crate::figures::Held;
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp, hash_bytes, owner};
 use crate::state::{Change, UpsertTable};
 
@@ -27,7 +29,7 @@ pub(super) fn upsert<'scope>(
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let keyer = Keyer::new(input_schema, keys, order, schema, context.peers);
-    apply(key_records(chunks, keyer), order.is_some(), schema.clone())
+    apply(key_records(chunks, keyer, context), order.is_some(), schema.clone(), context)
 }
 
 /// What a record is.
@@ -141,9 +143,12 @@ impl Keyer {
 fn key_records<'scope>(
     Chunks { stream, steps }: Chunks<'scope>,
     keyer: Keyer,
+    context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<Records>> {
+    let meter = context.meter.clone();
     stream.unary(Pipeline, "Key records", move |_, _| {
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
                 for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
@@ -158,13 +163,17 @@ fn apply<'scope>(
     stream: Stream<'scope, Timestamp, Vec<Records>>,
     ordered: bool,
     schema: SchemaRef,
+    context: &Context<'_>,
 ) -> ChunkStream<'scope> {
     let codec = codec_for(&schema);
+    let meter = context.meter.clone();
+    let table = meter.holds(UpsertTable::new(ordered));
     stream.unary_frontier(by_worker(), "Upsert", move |_, _| {
-        let mut table = UpsertTable::new(ordered);
         let mut pending: Pending<Records> = Pending::default();
         let (mut rows, mut diffs): (RowBlock, Vec<Diff>) = Default::default();
         move |(input, frontier), output| {
+            let _busy = meter.enter();
+            let mut table = table.borrow_mut();
             input.for_each(|capability, blocks| {
                 blocks.drain(..).for_each(|records| pending.insert(&capability, records.time, records));
             });
@@ -172,7 +181,9 @@ fn apply<'scope>(
                 blocks.iter().for_each(|records| take(&mut table, records));
                 let mut session = output.session(&capability);
                 let mut flush = |rows: &mut RowBlock, diffs: &mut Vec<Diff>| {
-                    session.give(decode_chunk(time, rows, diffs, &codec, &schema));
+                    let chunk = decode_chunk(time, rows, diffs, &codec, &schema);
+                    meter.count(&chunk);
+                    session.give(chunk);
                     rows.clear();
                     diffs.clear();
                 };
@@ -194,6 +205,12 @@ fn apply<'scope>(
             }
         }
     })
+}
+
+impl Holds for UpsertTable {
+    fn held(&self) -> Held {
+        UpsertTable::held(self)
+    }
 }
 
 fn take(table: &mut UpsertTable, records: &Records) {

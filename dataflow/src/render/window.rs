@@ -13,8 +13,6 @@ mod reach;
 mod row;
 mod stretch;
 
-use std::collections::BTreeMap;
-
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -22,17 +20,20 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::import::codec_for;
 use super::keyed::{KeyedRows, blocks, by_worker};
+use super::meter::{Holds, Meter};
 use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
-use crate::plan::{FrameUnits, OrderBy, RowLimit, WindowFunction};
+use crate::figures::Held;
+use crate::plan::{OrderBy, RowLimit, WindowFunction};
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, hash_bytes, owner};
 use crate::state::{Chunked, KeyTable};
-use kind::{Function, Kind, Weights};
+use kind::{Function, Weights};
 use measure::Measure;
 use output::Output;
-use partition::{Partition, RowChange, Shape};
+use partition::{Partition, RowChange, Scratch, Shape};
 use row::{Arguments, OrderCodec, RowLayout, measured, split_written};
+use stretch::Asked;
 
 /// What is asked of a window: see [`crate::plan::Op::Window`].
 #[derive(Clone, Copy)]
@@ -54,24 +55,20 @@ pub(super) fn window<'scope>(
     let mut weights = Weights::new(layout.clone());
     let functions: Vec<Function> =
         over.functions.iter().map(|function| Function::new(function, &layout, &mut weights)).collect();
-    let groups = functions.iter().any(|function| {
-        matches!(function.kind, Kind::DenseRank)
-            || (!function.kind.ranks() && function.frame.units == FrameUnits::Groups)
-    });
     let rows = write_rows((chunks, &input), over, layout.clone(), context);
     let output = Output::new(&input, &functions, schema, context);
     let measure = Measure::new(over.order);
     let sums = weights.len();
-    let shape = Shape { functions, limit: over.limit, layout, weights, measure, groups };
+    let shape = Shape::new(Asked::new(functions, over.limit), layout, weights, measure);
     // Few sizes of the tree's totals, each compiled by itself.
     match sums {
-        0 => answer::<0>(rows, shape, output),
-        1..=2 => answer::<2>(rows, shape, output),
-        3..=4 => answer::<4>(rows, shape, output),
-        5..=8 => answer::<8>(rows, shape, output),
+        0 => answer::<0>(rows, shape, output, &context.meter),
+        1..=2 => answer::<2>(rows, shape, output, &context.meter),
+        3..=4 => answer::<4>(rows, shape, output, &context.meter),
+        5..=8 => answer::<8>(rows, shape, output, &context.meter),
         _ => {
             assert!(sums <= SUMS_MAX, "lowering divides functions over several operators");
-            answer::<SUMS_MAX>(rows, shape, output)
+            answer::<SUMS_MAX>(rows, shape, output, &context.meter)
         }
     }
 }
@@ -98,11 +95,13 @@ fn write_rows<'scope>(
     let order_codec = OrderCodec::new(over.order, measured(over.functions));
     let row_codec = codec_for(input);
     let arguments_at = keys + over.order.len();
+    let meter = context.meter.clone();
     let (errors, position, peers) = (context.errors.clone(), context.position("window"), context.peers);
     let Chunks { stream, steps } = chunks;
     stream.unary(Pipeline, "Write rows", move |_, _| {
         let mut written = Vec::new();
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
                 for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
@@ -127,51 +126,122 @@ fn write_rows<'scope>(
     })
 }
 
+/// How many changes ahead the index of partitions, a partition, where its rows are, and the rows are brought into the cache.
+const AHEAD_INDEX: usize = 24;
+const AHEAD_PARTITION: usize = 16;
+const AHEAD_PLACES: usize = 10;
+const AHEAD_ROWS: usize = 5;
+
 /// All partitions of one worker.
 struct Partitions<const W: usize> {
     keys: KeyTable,
     partitions: Chunked<Partition<W>>,
     shape: Shape,
+    scratch: Scratch,
+    /// Rows, and the bytes that were written of them.
+    held: (i64, i64),
+}
+
+/// What a row takes in the tree besides its bytes, about.
+const ROW_BYTES: i64 = 24;
+
+impl<const W: usize> Holds for Partitions<W> {
+    fn held(&self) -> Held {
+        let (rows, bytes) = self.held;
+        let count = |value: i64| usize::try_from(value).unwrap_or(0);
+        Held::new(count(rows), count(bytes + rows * ROW_BYTES) + self.keys.bytes() + self.partitions.bytes())
+    }
+}
+
+/// A change of a time, by the hash of its partition: where it stands among the blocks.
+struct Changed {
+    hash: u64,
+    block: u32,
+    index: u32,
 }
 
 impl<const W: usize> Partitions<W> {
     /// Applies one complete time.
     fn apply(&mut self, blocks: &[KeyedRows], mut emit: impl FnMut(&[u8], &[row::Value], Diff)) {
-        let mut changed: BTreeMap<&[u8], (u64, Vec<RowChange<'_>>)> = BTreeMap::new();
-        for block in blocks {
-            for index in 0..block.len() {
-                let (hash, key, row, diff) = block.get(index);
-                changed.entry(key).or_insert_with(|| (hash, Vec::new())).1.push((row, diff));
+        let mut changed: Vec<Changed> = Vec::with_capacity(blocks.iter().map(KeyedRows::len).sum());
+        for (block, rows) in (0_u32..).zip(blocks) {
+            changed.extend((0_u32..).zip(&rows.hashes).map(|(index, hash)| Changed { hash: *hash, block, index }));
+        }
+        changed.sort_unstable_by_key(|changed| changed.hash);
+        let mut same: Vec<(&[u8], &[u8], Diff)> = Vec::new();
+        let mut changes: Vec<RowChange<'_>> = Vec::new();
+        let mut at = 0;
+        while let Some(Changed { hash, .. }) = changed.get(at) {
+            same.clear();
+            while let Some(Changed { block, index, .. }) = changed.get(at).filter(|changed| changed.hash == *hash) {
+                self.warm(&changed, at);
+                let (_, key, row, diff) = blocks[*block as usize].get(*index as usize);
+                same.push((key, row, diff));
+                at += 1;
+            }
+            // Partition by partition, and in each in its order.
+            same.sort_unstable_by(|a, b| a.0.cmp(b.0).then_with(|| split_written(a.1).1.cmp(split_written(b.1).1)));
+            for partition in same.chunk_by(|a, b| a.0 == b.0) {
+                consolidate(partition, &mut changes);
+                self.apply_to(*hash, partition[0].0, &changes, &mut emit);
             }
         }
-        for (key, (hash, mut changes)) in changed {
-            consolidate(&mut changes);
-            if changes.is_empty() {
-                continue;
-            }
-            let (slot, inserted) = self.keys.find_or_insert(hash, key);
-            if inserted {
-                self.partitions.grow_to(self.keys.slots(), Partition::default);
-            }
-            self.partitions[slot].apply(&changes, &self.shape, &mut emit);
-            if self.partitions[slot].is_empty() {
-                self.partitions[slot] = Partition::default();
-                self.keys.remove(slot);
+    }
+
+    fn apply_to(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        changes: &[RowChange<'_>],
+        emit: &mut impl FnMut(&[u8], &[row::Value], Diff),
+    ) {
+        if changes.is_empty() {
+            return;
+        }
+        let (slot, inserted) = self.keys.find_or_insert(hash, key);
+        if inserted {
+            self.partitions.grow_to(self.keys.slots(), Partition::default);
+        }
+        for (row, diff) in changes {
+            self.held = (self.held.0 + diff, self.held.1 + diff * row.len() as i64);
+        }
+        self.partitions[slot].apply(changes, &self.shape, &mut self.scratch, emit);
+        if self.partitions[slot].is_empty() {
+            self.partitions[slot] = Partition::default();
+            self.keys.remove(slot);
+        }
+    }
+
+    /// Looks ahead of change `at`.
+    #[inline]
+    fn warm(&self, changed: &[Changed], at: usize) {
+        if let Some(ahead) = changed.get(at + AHEAD_INDEX) {
+            self.keys.warm_index(ahead.hash);
+        }
+        if let Some(ahead) = changed.get(at + AHEAD_PARTITION)
+            && let Some(slot) = self.keys.warm_entry(ahead.hash)
+        {
+            std::hint::black_box(self.partitions[slot].is_empty());
+        }
+        for (distance, rows) in [(AHEAD_PLACES, false), (AHEAD_ROWS, true)] {
+            if let Some(ahead) = changed.get(at + distance)
+                && let Some(slot) = self.keys.warm_entry(ahead.hash)
+            {
+                self.partitions[slot].warm(rows);
             }
         }
     }
 }
 
-/// Sorts changes by row and adds up those of the same row.
-fn consolidate(changes: &mut Vec<RowChange<'_>>) {
-    changes.sort_unstable_by(|a, b| split_written(a.0).1.cmp(split_written(b.0).1));
-    changes.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
+/// Adds up the changes of the same row, in order.
+fn consolidate<'a>(changed: &[(&[u8], &'a [u8], Diff)], changes: &mut Vec<RowChange<'a>>) {
+    changes.clear();
+    for (_, row, diff) in changed {
+        match changes.last_mut() {
+            Some((last, sum)) if last == row => *sum += diff,
+            _ => changes.push((row, *diff)),
         }
-        same
-    });
+    }
     changes.retain(|change| change.1 != 0);
 }
 
@@ -179,21 +249,30 @@ fn answer<'scope, const W: usize>(
     rows: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     shape: Shape,
     mut out: Output,
+    meter: &Meter,
 ) -> ChunkStream<'scope> {
+    let meter = meter.clone();
+    let (keys, partitions, scratch) = (KeyTable::default(), Chunked::default(), Scratch::default());
+    let partitions: Partitions<W> = Partitions { keys, partitions, shape, scratch, held: (0, 0) };
+    let partitions = meter.holds(partitions);
     rows.unary_frontier(by_worker(), "Window", move |_, _| {
-        let mut partitions: Partitions<W> =
-            Partitions { keys: KeyTable::default(), partitions: Chunked::default(), shape };
         let mut pending: Pending<KeyedRows> = Pending::default();
         move |(input, frontier), output| {
+            let _busy = meter.enter();
+            let mut partitions = partitions.borrow_mut();
             input.for_each(|capability, blocks| {
                 blocks.drain(..).for_each(|block| pending.insert(&capability, block.time, block));
             });
             while let Some((time, capability, blocks)) = pending.pop_complete(&[frontier]) {
                 let mut session = output.session(&capability);
+                let mut give = |chunk: Chunk| {
+                    meter.count(&chunk);
+                    session.give(chunk);
+                };
                 partitions.apply(&blocks, |row, values, diff| {
-                    out.push(time, row, values, diff).into_iter().for_each(|chunk| session.give(chunk));
+                    out.push(time, row, values, diff).into_iter().for_each(&mut give);
                 });
-                out.flush(time).into_iter().for_each(|chunk| session.give(chunk));
+                out.flush(time).into_iter().for_each(give);
             }
         }
     })

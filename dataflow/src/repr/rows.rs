@@ -31,6 +31,13 @@ impl Row {
     }
 }
 
+impl Row {
+    /// The memory that it takes besides its own place.
+    pub(crate) fn bytes_beside(&self) -> usize {
+        if self.0.spilled() { self.0.capacity() } else { 0 }
+    }
+}
+
 impl PartialEq<Row> for [u8] {
     fn eq(&self, other: &Row) -> bool {
         self == other.bytes()

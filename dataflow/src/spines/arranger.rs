@@ -22,8 +22,11 @@ use timely::progress::{Antichain, Stamp};
 use super::{Arena, EXERTION, Layout, RowBatch, RowBatcher, RowSpine, RowTrace, RowUpdate, UpdatesBuilder};
 use crate::repr::{Diff, Row, RowBlock, Timestamp};
 
-/// Updates that the buffer holds. Sorting as many takes some milliseconds.
-const BUFFERED_MAX: usize = 1 << 15;
+/// Updates that the buffer holds: what several large ticks bring that are closed together. Sorting as many takes ten
+/// milliseconds, and the batcher would take twice the time.
+const BUFFERED_MAX: usize = 1 << 17;
+/// A buffer that had room for more gives its memory back once it is empty.
+const KEPT_MAX: usize = 1 << 15;
 
 /// The writing end of an arrangement of the row updates that this worker has: equal rows may lie on several workers.
 pub(crate) struct RowArranger {
@@ -138,7 +141,7 @@ impl Buffer {
         let bytes = |entry: &Entry| rows.get(entry.update as usize);
         entries.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| bytes(a).cmp(bytes(b))));
         let batch = closing.build();
-        if self.entries.is_empty() {
+        if self.entries.is_empty() && closing.entries.capacity() <= KEPT_MAX {
             // The usual case: nothing is left, and the memory serves the next tick.
             closing.clear();
             *self = closing;

@@ -25,6 +25,11 @@ impl<T> Chunked<T> {
         }
     }
 
+    /// The memory that the places take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK_LEN * size_of::<T>()
+    }
+
     /// Appends a value.
     pub(crate) fn push(&mut self, value: T) {
         match self.chunks.last_mut() {
@@ -45,6 +50,18 @@ impl<T> Chunked<T> {
     }
 }
 
+/// How many places are looked at to tell what lies behind all of them.
+const SAMPLED_MAX: usize = 256;
+
+/// About how much memory lies behind `places` places, given what lies behind one. Few places are looked at all, of many
+/// some at equal distances.
+pub(crate) fn sampled(places: usize, bytes: impl Fn(u32) -> usize) -> usize {
+    let step = places.div_ceil(SAMPLED_MAX).max(1);
+    let seen = (0..places).step_by(step).map(|place| bytes(u32::try_from(place).expect("places are numbered by u32")));
+    let (count, sum) = seen.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    if count == 0 { 0 } else { sum * places / count }
+}
+
 impl<T> Index<u32> for Chunked<T> {
     type Output = T;
     #[inline]
@@ -57,5 +74,18 @@ impl<T> IndexMut<u32> for Chunked<T> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         &mut self.chunks[(index >> CHUNK_BITS) as usize][(index as usize) & (CHUNK_LEN - 1)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_places_are_counted_and_many_estimated() {
+        assert_eq!(sampled(0, |_| 7), 0);
+        assert_eq!(sampled(200, |place| place as usize), 199 * 200 / 2);
+        let estimate = sampled(100_000, |place| if place % 3 == 0 { 30 } else { 0 });
+        assert!((900_000..1_100_000).contains(&estimate), "{estimate}");
     }
 }

@@ -66,6 +66,11 @@ impl<C: Code> CountedSet<C> {
         std::hint::black_box(part.places[part.home(hash)].count);
     }
 
+    /// The memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.places.len()).sum::<usize>() * size_of::<Place<C>>()
+    }
+
     /// Adds `diff` to the count of `code` in `group` and returns the count before and after.
     #[inline]
     pub(crate) fn add(&mut self, group: u32, code: C, diff: i64) -> (i64, i64) {

@@ -66,6 +66,11 @@ impl<V: Ord + Clone> Extremes<V> {
         self.top.last().map(|entry| &entry.0)
     }
 
+    /// The memory that its values take, without what lies behind them.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.top.capacity() + self.rest.capacity()) * size_of::<(V, i64)>()
+    }
+
     fn consolidate(&mut self) {
         self.rest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         self.rest.dedup_by(|next, kept| {

@@ -3,7 +3,8 @@
 //! The index holds (upper half of the hash, slot + 1) in one word; its position is the high bits of the hash, so that
 //! growth walks the old index in order and never looks at a key.
 
-use super::Chunked;
+use super::{Chunked, sampled};
+use crate::figures::Held;
 use crate::repr::{Row, same_bytes};
 
 const BITS_MIN: u32 = 6;
@@ -43,6 +44,17 @@ impl KeyTable {
     /// One more than the greatest slot that was ever used.
     pub(crate) fn slots(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What it holds.
+    pub(crate) fn held(&self) -> Held {
+        Held::new(self.len, self.bytes())
+    }
+
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let keys = sampled(self.slots(), |slot| self.entries[slot].key.bytes_beside());
+        self.index.len() * size_of::<u64>() + self.entries.bytes() + self.free.capacity() * size_of::<u32>() + keys
     }
 
     #[inline]
@@ -202,6 +214,7 @@ mod tests {
                 }
                 assert_eq!(table.find(hash, &key), plain.get(&key).copied());
             }
+            assert_eq!(table.held().records, plain.len() as u64);
             for (key, slot) in &plain {
                 let hash = if seed % 2 == 0 { hash_bytes(key) } else { u64::from(key[0]) << 56 };
                 assert_eq!(table.find(hash, key), Some(*slot));

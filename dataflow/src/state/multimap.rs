@@ -2,7 +2,8 @@
 //!
 //! Entries are found by (key, row) in constant time, also under a hot key, and listed by key through links.
 
-use super::{Chunked, KeyTable};
+use super::{Chunked, KeyTable, sampled};
+use crate::figures::Held;
 use crate::repr::{Diff, Row};
 
 const NONE: u32 = u32::MAX;
@@ -49,6 +50,14 @@ fn pair_hash(key_hash: u64, row: &[u8]) -> u64 {
 }
 
 impl Multimap {
+    /// What it holds: different rows of a key are the records.
+    pub(crate) fn held(&self) -> Held {
+        let rows = sampled(self.entries.len(), |at| self.entries[at].row.bytes_beside());
+        let places = self.index.len() * size_of::<u64>() + self.free.capacity() * size_of::<u32>();
+        let tables = self.keys.bytes() + self.heads.bytes() + self.entries.bytes();
+        Held::new(self.len, tables + places + rows)
+    }
+
     /// Calls `visit` with every row of the key and its count.
     #[inline]
     pub(crate) fn for_each(&self, key_hash: u64, key: &[u8], mut visit: impl FnMut(&[u8], Diff)) {
@@ -211,6 +220,9 @@ mod tests {
                 assert_eq!(&listed, rows, "seed {seed}");
                 assert_eq!(tested.contains(hash_bytes(&key), &key), !rows.is_empty(), "seed {seed}");
             }
+            let held = tested.held();
+            assert_eq!(held.records, plain.values().map(|rows| rows.len() as u64).sum::<u64>(), "seed {seed}");
+            assert!(held.bytes > held.records * 24, "seed {seed}");
         }
     }
 }

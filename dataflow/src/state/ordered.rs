@@ -4,10 +4,16 @@
 //! that the place of a row, the row at a place, and sums over everything before a row cost one descent. Copies of a row are a
 //! count. Deleting leaves nodes underfull until a neighbour can take what is left (R. Bayer and E. McCreight, "Organization
 //! and Maintenance of Large Ordered Indexes", Acta Informatica 1972, with counts as in Knuth, TAOCP 3, 6.2.3).
+//!
+//! Most partitions are small: the first leaf is part of the tree itself, and there is nothing else until it splits.
 
 mod cursor;
+mod node;
+
+use smallvec::SmallVec;
 
 pub(crate) use cursor::Cursor;
+use node::{Node, common_prefix};
 
 /// The most entries of a leaf.
 const LEAF: usize = 64;
@@ -18,25 +24,25 @@ const MERGE_MAX: usize = 3;
 const MERGE_OF: usize = 4;
 
 /// One different row: bytes that order it (`memcmp`), and what is kept beside them.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    bytes: Box<[u8]>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    bytes: &'a [u8],
     /// How many of the bytes order the row.
-    key: u32,
+    key: usize,
     copies: i64,
 }
 
-impl Entry {
+impl<'a> Entry<'a> {
     /// The bytes that order the entry.
     #[inline]
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.bytes[..self.key as usize]
+    pub(crate) fn key(&self) -> &'a [u8] {
+        &self.bytes[..self.key]
     }
 
     /// What is kept beside the key. It is the same for equal keys.
     #[inline]
-    pub(crate) fn payload(&self) -> &[u8] {
-        &self.bytes[self.key as usize..]
+    pub(crate) fn payload(&self) -> &'a [u8] {
+        &self.bytes[self.key..]
     }
 
     /// How many copies there are.
@@ -48,18 +54,16 @@ impl Entry {
 
 /// What a subtree adds up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Totals<const W: usize> {
+struct Totals<const W: usize> {
     /// Rows, copies counted.
-    pub(crate) rows: i64,
-    /// Different rows.
-    pub(crate) entries: i64,
+    rows: i64,
     /// Sums over all rows, copies counted, modulo 2^128.
-    pub(crate) sums: [i128; W],
+    sums: [i128; W],
 }
 
 impl<const W: usize> Default for Totals<W> {
     fn default() -> Self {
-        Totals { rows: 0, entries: 0, sums: [0; W] }
+        Totals { rows: 0, sums: [0; W] }
     }
 }
 
@@ -67,20 +71,33 @@ impl<const W: usize> Totals<W> {
     #[inline]
     fn merge(&mut self, other: &Totals<W>) {
         self.rows += other.rows;
-        self.entries += other.entries;
         for (sum, other) in self.sums.iter_mut().zip(&other.sums) {
             *sum = sum.wrapping_add(*other);
         }
     }
 
-    /// Adds `copies` of a row that weighs `weights`, and `entries` different rows.
     #[inline]
-    fn add(&mut self, weights: &[i128; W], copies: i64, entries: i64) {
-        self.rows += copies;
-        self.entries += entries;
-        for (sum, weight) in self.sums.iter_mut().zip(weights) {
-            *sum = sum.wrapping_add(weight.wrapping_mul(i128::from(copies)));
+    fn subtract(&mut self, other: &Totals<W>) {
+        self.rows -= other.rows;
+        for (sum, other) in self.sums.iter_mut().zip(&other.sums) {
+            *sum = sum.wrapping_sub(*other);
         }
+    }
+
+    /// Adds `copies` of a row that weighs `weights`.
+    #[inline]
+    fn add(&mut self, weights: &[i128; W], copies: i64) {
+        self.rows += copies;
+        add_weights(&mut self.sums, weights, copies);
+    }
+}
+
+/// Adds the weights of `copies` rows to sums, modulo 2^128.
+#[inline]
+pub(crate) fn add_weights<const W: usize>(sums: &mut [i128; W], weights: &[i128; W], copies: i64) {
+    for (sum, weight) in sums.iter_mut().zip(weights) {
+        let weight = if copies == 1 { *weight } else { weight.wrapping_mul(i128::from(copies)) };
+        *sum = sum.wrapping_add(weight);
     }
 }
 
@@ -100,216 +117,66 @@ impl Weigh<0> for Weightless {
     }
 }
 
+const NONE: u32 = u32::MAX;
+
 #[derive(Debug)]
 struct Leaf {
-    entries: Vec<Entry>,
+    /// Each entry with its copies.
+    entries: Node<i64>,
     next: u32,
     previous: u32,
 }
 
+impl Default for Leaf {
+    fn default() -> Self {
+        Leaf { entries: Node::default(), next: NONE, previous: NONE }
+    }
+}
+
+impl Leaf {
+    /// What its entries add up to.
+    fn totals<const W: usize>(&self, weigh: &impl Weigh<W>) -> Totals<W> {
+        let mut totals = Totals::default();
+        for (index, slot) in self.entries.slots.iter().enumerate() {
+            let (key, bytes) = self.entries.string(index);
+            totals.add(&weigh.weigh(&bytes[key..]), slot.value);
+        }
+        totals
+    }
+}
+
+/// A child of an inner node. Its key in the node: nothing below it sorts before that, except below the first child.
 #[derive(Debug)]
 struct Child<const W: usize> {
-    /// Nothing below the child sorts before it, except below the first child.
-    least: Box<[u8]>,
     totals: Totals<W>,
     at: u32,
 }
 
-const NONE: u32 = u32::MAX;
-
-/// Rows in order.
+/// Everything beside the first leaf.
 #[derive(Debug)]
-pub(crate) struct Ordered<const W: usize> {
+struct Nodes<const W: usize> {
+    /// Leaf `n + 1` is in place `n`.
     leaves: Vec<Leaf>,
-    inners: Vec<Vec<Child<W>>>,
+    inners: Vec<Node<Child<W>>>,
     free_leaves: Vec<u32>,
     free_inners: Vec<u32>,
+    /// The inner node that everything is below.
     root: u32,
-    /// Levels of inner nodes.
+    /// Levels of inner nodes, at least 1.
     depth: usize,
-    totals: Totals<W>,
 }
 
-/// The inner nodes from the root to a leaf, and the child taken in each.
-type Path = Vec<(u32, usize)>;
-
-impl<const W: usize> Default for Ordered<W> {
-    fn default() -> Self {
-        Ordered {
-            leaves: vec![Leaf { entries: Vec::new(), next: NONE, previous: NONE }],
-            inners: Vec::new(),
-            free_leaves: Vec::new(),
-            free_inners: Vec::new(),
-            root: 0,
-            depth: 0,
-            totals: Totals::default(),
-        }
-    }
-}
-
-impl<const W: usize> Ordered<W> {
-    /// What everything adds up to.
-    pub(crate) fn totals(&self) -> &Totals<W> {
-        &self.totals
-    }
-
-    /// Whether there is nothing.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.totals.entries == 0
-    }
-
-    /// Changes the number of copies of a row: `bytes` are its key, the first `key` of them, and its payload.
-    ///
-    /// Panics if there would be less than none: a complete time never asks for that.
-    pub(crate) fn add(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) {
-        if copies == 0 {
-            return;
-        }
-        let (path, leaf) = self.path_to(&bytes[..key]);
-        let weights = weigh.weigh(&bytes[key..]);
-        let entries = &mut self.leaves[leaf as usize].entries;
-        let place = entries.partition_point(|entry| entry.key() < &bytes[..key]);
-        let mut different = 0;
-        if entries.get(place).is_some_and(|entry| entry.key() == &bytes[..key]) {
-            let entry = &mut entries[place];
-            entry.copies += copies;
-            assert!(entry.copies >= 0, "a row is taken away more often than it was added");
-            if entry.copies == 0 {
-                entries.remove(place);
-                different = -1;
-            }
-        } else {
-            assert!(copies > 0, "a row is taken away that was never added");
-            let key = u32::try_from(key).expect("a row stays far below 4 GiB");
-            entries.insert(place, Entry { bytes: bytes.into(), key, copies });
-            different = 1;
-        }
-        self.totals.add(&weights, copies, different);
-        for (inner, child) in &path {
-            self.inners[*inner as usize][*child].totals.add(&weights, copies, different);
-        }
-        let len = self.leaves[leaf as usize].entries.len();
-        if len > LEAF {
-            self.split(path, leaf, place + 1 == len, weigh);
-        } else if different < 0 && len < LEAF / 4 && self.depth > 0 {
-            self.shrink(&path);
-        }
-    }
-
-    fn path_to(&self, key: &[u8]) -> (Path, u32) {
-        let mut path = Vec::with_capacity(self.depth);
-        let mut at = self.root;
-        for _ in 0..self.depth {
-            let children = &self.inners[at as usize];
-            let child = children[1..].partition_point(|child| &*child.least <= key);
-            path.push((at, child));
-            at = children[child].at;
-        }
-        (path, at)
-    }
-
-    /// Splits a leaf that is too full; `at_end` if it grew at its end: then what comes next probably does too.
-    fn split(&mut self, mut path: Path, leaf: u32, at_end: bool, weigh: &impl Weigh<W>) {
-        let keep = if at_end { LEAF * 7 / 8 } else { LEAF / 2 };
-        let right = self.leaves[leaf as usize].entries.split_off(keep);
-        let mut moved = Totals::default();
-        right.iter().for_each(|entry| moved.add(&weigh.weigh(entry.payload()), entry.copies, 1));
-        let least = right[0].key().into();
-        let next = self.leaves[leaf as usize].next;
-        let at = self.new_leaf(Leaf { entries: right, next, previous: leaf });
-        if next != NONE {
-            self.leaves[next as usize].previous = at;
-        }
-        self.leaves[leaf as usize].next = at;
-        let mut new = Child { least, totals: moved, at };
-        while let Some((inner, child)) = path.pop() {
-            let children = &mut self.inners[inner as usize];
-            subtract(&mut children[child].totals, &new.totals);
-            children.insert(child + 1, new);
-            if children.len() <= FAN_OUT {
-                return;
-            }
-            let right = children.split_off(FAN_OUT / 2);
-            let mut totals = Totals::default();
-            right.iter().for_each(|child| totals.merge(&child.totals));
-            let least = right[0].least.clone();
-            new = Child { least, totals, at: self.new_inner(right) };
-        }
-        let mut left = self.totals;
-        subtract(&mut left, &new.totals);
-        let first = Child { least: Box::default(), totals: left, at: self.root };
-        self.root = self.new_inner(vec![first, new]);
-        self.depth += 1;
-    }
-
-    /// Puts a leaf that has become small together with a neighbour, and so upwards.
-    fn shrink(&mut self, path: &[(u32, usize)]) {
-        for level in (0..path.len()).rev() {
-            let (inner, child) = path[level];
-            let count = self.inners[inner as usize].len();
-            if count < 2 {
-                break;
-            }
-            let left = if child + 1 < count { child } else { child - 1 };
-            let (a, b) = (self.inners[inner as usize][left].at, self.inners[inner as usize][left + 1].at);
-            let merged = if level + 1 == path.len() { self.merge_leaves(a, b) } else { self.merge_inners(inner, left) };
-            if !merged {
-                break;
-            }
-            let gone = self.inners[inner as usize].remove(left + 1);
-            self.inners[inner as usize][left].totals.merge(&gone.totals);
-            if self.inners[inner as usize].len() >= FAN_OUT / 4 {
-                break;
-            }
-        }
-        while self.depth > 0 && self.inners[self.root as usize].len() == 1 {
-            let old = self.root;
-            self.root = self.inners[old as usize][0].at;
-            self.inners[old as usize].clear();
-            self.free_inners.push(old);
-            self.depth -= 1;
-        }
-    }
-
-    fn merge_leaves(&mut self, a: u32, b: u32) -> bool {
-        let (left, right) = (self.leaves[a as usize].entries.len(), self.leaves[b as usize].entries.len());
-        if left + right > LEAF * MERGE_MAX / MERGE_OF && left > 0 && right > 0 {
-            return false;
-        }
-        let mut moved = std::mem::take(&mut self.leaves[b as usize].entries);
-        self.leaves[a as usize].entries.append(&mut moved);
-        let next = self.leaves[b as usize].next;
-        self.leaves[a as usize].next = next;
-        if next != NONE {
-            self.leaves[next as usize].previous = a;
-        }
-        self.free_leaves.push(b);
-        true
-    }
-
-    fn merge_inners(&mut self, parent: u32, left: usize) -> bool {
-        let (a, b) = (self.inners[parent as usize][left].at, self.inners[parent as usize][left + 1].at);
-        if self.inners[a as usize].len() + self.inners[b as usize].len() > FAN_OUT * MERGE_MAX / MERGE_OF {
-            return false;
-        }
-        let mut moved = std::mem::take(&mut self.inners[b as usize]);
-        // The first child's bound may be looser than that of its parent, which is where it stands now.
-        moved[0].least = self.inners[parent as usize][left + 1].least.clone();
-        self.inners[a as usize].append(&mut moved);
-        self.free_inners.push(b);
-        true
-    }
-
+impl<const W: usize> Nodes<W> {
     fn new_leaf(&mut self, leaf: Leaf) -> u32 {
         if let Some(at) = self.free_leaves.pop() {
-            self.leaves[at as usize] = leaf;
+            self.leaves[at as usize - 1] = leaf;
             return at;
         }
         self.leaves.push(leaf);
-        u32::try_from(self.leaves.len() - 1).expect("fewer than 2^32 leaves")
+        u32::try_from(self.leaves.len()).expect("fewer than 2^32 leaves")
     }
 
-    fn new_inner(&mut self, children: Vec<Child<W>>) -> u32 {
+    fn new_inner(&mut self, children: Node<Child<W>>) -> u32 {
         if let Some(at) = self.free_inners.pop() {
             self.inners[at as usize] = children;
             return at;
@@ -319,11 +186,253 @@ impl<const W: usize> Ordered<W> {
     }
 }
 
-fn subtract<const W: usize>(totals: &mut Totals<W>, other: &Totals<W>) {
-    totals.rows -= other.rows;
-    totals.entries -= other.entries;
-    for (sum, other) in totals.sums.iter_mut().zip(&other.sums) {
-        *sum = sum.wrapping_sub(*other);
+/// Rows in order.
+#[derive(Debug)]
+pub(crate) struct Ordered<const W: usize> {
+    /// The leaf that begins: number 0, whatever happens to others.
+    first: Leaf,
+    nodes: Option<Box<Nodes<W>>>,
+    totals: Totals<W>,
+}
+
+/// The inner nodes from the root to a leaf, and the child taken in each.
+type Path = SmallVec<[(u32, u32); 6]>;
+
+impl<const W: usize> Default for Ordered<W> {
+    fn default() -> Self {
+        Ordered { first: Leaf::default(), nodes: None, totals: Totals::default() }
+    }
+}
+
+impl<const W: usize> Ordered<W> {
+    /// How many rows there are, copies counted.
+    #[inline]
+    pub(crate) fn rows(&self) -> i64 {
+        self.totals.rows
+    }
+
+    /// Whether there is nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.totals.rows == 0
+    }
+
+    /// Brings the rows of a small tree into the cache: first where they are, some time later the last of them.
+    #[inline]
+    pub(crate) fn warm(&self, rows: bool) {
+        if self.nodes.is_none() {
+            self.first.entries.warm(rows);
+        }
+    }
+
+    #[inline]
+    fn leaf(&self, at: u32) -> &Leaf {
+        match (at, &self.nodes) {
+            (1.., Some(nodes)) => &nodes.leaves[at as usize - 1],
+            _ => &self.first,
+        }
+    }
+
+    fn leaf_mut(&mut self, at: u32) -> &mut Leaf {
+        match (at, &mut self.nodes) {
+            (1.., Some(nodes)) => &mut nodes.leaves[at as usize - 1],
+            _ => &mut self.first,
+        }
+    }
+
+    /// Changes the number of copies of a row: `bytes` are its key, the first `key` of them, and its payload.
+    ///
+    /// Panics if there would be less than none: a complete time never asks for that.
+    pub(crate) fn add(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) {
+        self.change::<false>(bytes, key, copies, weigh);
+    }
+
+    /// The same; returns how many copies there were, and how many rows stand before.
+    pub(crate) fn add_placed(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) -> (i64, i64) {
+        self.change::<true>(bytes, key, copies, weigh)
+    }
+
+    /// The second answer is right only if it is `PLACED`.
+    fn change<const PLACED: bool>(
+        &mut self,
+        bytes: &[u8],
+        key: usize,
+        copies: i64,
+        weigh: &impl Weigh<W>,
+    ) -> (i64, i64) {
+        let (path, leaf) = self.path_to(&bytes[..key]);
+        let mut rows = if PLACED { self.rows_before_path(&path) } else { 0 };
+        let entries = &mut self.leaf_mut(leaf).entries;
+        let place = entries.lower(&bytes[..key]);
+        if PLACED {
+            rows += entries.slots[..place].iter().map(|slot| slot.value).sum::<i64>();
+        }
+        let known = entries.holds(place, &bytes[..key]);
+        let before = if known { entries.slots[place].value } else { 0 };
+        let after = before + copies;
+        assert!(after >= 0, "a row is taken away more often than it was added");
+        match (known, after) {
+            (true, 0) => drop(entries.remove(place)),
+            (true, _) => entries.slots[place].value = after,
+            (false, 0) => return (0, rows),
+            (false, _) => entries.insert(place, bytes, key, after),
+        }
+        let len = entries.len();
+        let weights = weigh.weigh(&bytes[key..]);
+        self.totals.add(&weights, copies);
+        if let Some(nodes) = &mut self.nodes {
+            for (inner, child) in &path {
+                nodes.inners[*inner as usize].slots[*child as usize].value.totals.add(&weights, copies);
+            }
+        }
+        if len > LEAF {
+            self.split(path, leaf, place + 1 == len, weigh);
+        } else if after == 0 && len < LEAF / 4 && self.nodes.is_some() {
+            self.shrink(&path);
+        }
+        (before, rows)
+    }
+
+    fn rows_before_path(&self, path: &Path) -> i64 {
+        let Some(nodes) = &self.nodes else { return 0 };
+        let before = path.iter().flat_map(|(inner, child)| &nodes.inners[*inner as usize].slots[..*child as usize]);
+        before.map(|child| child.value.totals.rows).sum()
+    }
+
+    fn path_to(&self, key: &[u8]) -> (Path, u32) {
+        let mut path = Path::new();
+        let Some(nodes) = &self.nodes else { return (path, 0) };
+        let mut at = nodes.root;
+        for _ in 0..nodes.depth {
+            let children = &nodes.inners[at as usize];
+            let behind = children.lower(key);
+            // A child that begins with the very key is the one.
+            let child = if children.holds(behind, key) { behind } else { behind.saturating_sub(1) };
+            path.push((at, u32::try_from(child).expect("a node is small")));
+            at = children.slots[child].value.at;
+        }
+        (path, at)
+    }
+
+    /// Splits a leaf that is too full; `at_end` if it grew at its end: then what comes next probably does too.
+    fn split(&mut self, mut path: Path, leaf: u32, at_end: bool, weigh: &impl Weigh<W>) {
+        let keep = if at_end { LEAF * 7 / 8 } else { LEAF / 2 };
+        let left = self.leaf_mut(leaf);
+        let (next, mut first) = (left.next, left.entries.key(0).to_vec());
+        let right = Leaf { entries: left.entries.split_off(keep), next, previous: leaf };
+        let mut totals = right.totals(weigh);
+        // As short as tells both sides apart.
+        let (end, beginning) = (left.entries.key(keep - 1), right.entries.key(0));
+        let mut least = beginning[..common_prefix(end, beginning) + 1].to_vec();
+        let all = self.totals;
+        let nodes = self.nodes.get_or_insert_with(|| {
+            let mut root = Node::default();
+            root.insert(0, &first, first.len(), Child { totals: all, at: 0 });
+            let (leaves, free_leaves, free_inners) = Default::default();
+            Box::new(Nodes { leaves, inners: vec![root], free_leaves, free_inners, root: 0, depth: 1 })
+        });
+        if path.is_empty() {
+            path.push((nodes.root, 0));
+        }
+        let mut at = nodes.new_leaf(right);
+        self.leaf_mut(leaf).next = at;
+        if next != NONE {
+            self.leaf_mut(next).previous = at;
+        }
+        let nodes = self.nodes.as_mut().expect("there are several leaves");
+        while let Some((inner, child)) = path.pop() {
+            let children = &mut nodes.inners[inner as usize];
+            children.slots[child as usize].value.totals.subtract(&totals);
+            if child == 0 && least.as_slice() <= children.key(0) {
+                // What is below the first child may sort before its key, but keys stay in order.
+                let only = children.remove(0);
+                children.insert(0, &first, first.len(), only);
+            }
+            children.insert(child as usize + 1, &least, least.len(), Child { totals, at });
+            if children.len() <= FAN_OUT {
+                return;
+            }
+            let right = children.split_off(FAN_OUT / 2);
+            totals = Totals::default();
+            right.slots.iter().for_each(|child| totals.merge(&child.value.totals));
+            (first, least) = (children.key(0).to_vec(), right.key(0).to_vec());
+            at = nodes.new_inner(right);
+        }
+        let mut left = all;
+        left.subtract(&totals);
+        let mut root = Node::default();
+        root.insert(0, &first, first.len(), Child { totals: left, at: nodes.root });
+        root.insert(1, &least, least.len(), Child { totals, at });
+        nodes.root = nodes.new_inner(root);
+        nodes.depth += 1;
+    }
+
+    /// Puts a leaf that has become small together with a neighbour, and so upwards.
+    fn shrink(&mut self, path: &Path) {
+        for level in (0..path.len()).rev() {
+            let (inner, child) = path[level];
+            let children = &self.nodes.as_ref().expect("there is a path").inners[inner as usize];
+            if children.len() < 2 {
+                break;
+            }
+            let left = if child as usize + 1 < children.len() { child as usize } else { child as usize - 1 };
+            let (a, b) = (children.slots[left].value.at, children.slots[left + 1].value.at);
+            let merged = if level + 1 == path.len() { self.merge_leaves(a, b) } else { self.merge_inners(inner, left) };
+            if !merged {
+                break;
+            }
+            let nodes = self.nodes.as_mut().expect("there is a path");
+            let children = &mut nodes.inners[inner as usize];
+            let gone = children.remove(left + 1);
+            children.slots[left].value.totals.merge(&gone.totals);
+            if children.len() >= FAN_OUT / 4 {
+                break;
+            }
+        }
+        let Some(nodes) = &mut self.nodes else { return };
+        while nodes.depth > 0 && nodes.inners[nodes.root as usize].len() == 1 {
+            let old = nodes.root;
+            nodes.root = nodes.inners[old as usize].slots[0].value.at;
+            nodes.inners[old as usize] = Node::default();
+            nodes.free_inners.push(old);
+            nodes.depth -= 1;
+        }
+        if nodes.depth == 0 {
+            // One leaf is left, and it is the first: of two the left one stays.
+            self.nodes = None;
+        }
+    }
+
+    fn merge_leaves(&mut self, a: u32, b: u32) -> bool {
+        let (left, right) = (self.leaf(a).entries.len(), self.leaf(b).entries.len());
+        if left + right > LEAF * MERGE_MAX / MERGE_OF && left > 0 && right > 0 {
+            return false;
+        }
+        let Leaf { entries, next, .. } = std::mem::take(self.leaf_mut(b));
+        let kept = self.leaf_mut(a);
+        kept.entries.append(entries);
+        kept.next = next;
+        if next != NONE {
+            self.leaf_mut(next).previous = a;
+        }
+        self.nodes.as_mut().expect("there are two leaves").free_leaves.push(b);
+        true
+    }
+
+    fn merge_inners(&mut self, parent: u32, left: usize) -> bool {
+        let nodes = self.nodes.as_mut().expect("there are inner nodes");
+        let children = &nodes.inners[parent as usize];
+        let (a, b) = (children.slots[left].value.at, children.slots[left + 1].value.at);
+        if nodes.inners[a as usize].len() + nodes.inners[b as usize].len() > FAN_OUT * MERGE_MAX / MERGE_OF {
+            return false;
+        }
+        // The first child's key may be looser than that in the parent, which holds where it stands now.
+        let least = children.key(left + 1).to_vec();
+        let mut moved = std::mem::take(&mut nodes.inners[b as usize]);
+        let first = moved.remove(0);
+        moved.insert(0, &least, least.len(), first);
+        nodes.inners[a as usize].append(moved);
+        nodes.free_inners.push(b);
+        true
     }
 }
 

@@ -4,7 +4,8 @@
 //! the last does not depend on it. What a key showed before the open time is moved out when it is first replaced, so that
 //! no row is copied to be compared.
 
-use super::{Chunked, KeyTable};
+use super::{Chunked, KeyTable, sampled};
+use crate::figures::Held;
 use crate::repr::Diff;
 
 /// What one record says of its key.
@@ -65,6 +66,15 @@ impl UpsertTable {
         if let Some(slot) = self.keys.warm_entry(hash) {
             std::hint::black_box(self.entries[slot].sequence);
         }
+    }
+
+    /// What it holds: keys are the records.
+    pub(crate) fn held(&self) -> Held {
+        let behind = |slot: u32| {
+            let entry = &self.entries[slot];
+            entry.order.len() + entry.row.as_ref().map_or(0, |row| row.len())
+        };
+        self.keys.held().and_bytes(self.entries.bytes() + sampled(self.entries.len(), behind))
     }
 
     /// Takes one record of the open time. Sequences are above 0, and above all of earlier times.

@@ -15,7 +15,7 @@ use super::progress::settled;
 use crate::catalog::Object;
 use crate::control::{ControlError, ObjectInfo, ObjectState, Status, SubscribeOptions, SubscriptionEvent};
 use crate::metrics::{Observed, ObservedObject};
-use crate::sql::{ExplainTarget, ObjectKind, Show, SqlError, SqlErrorKind};
+use crate::sql::{ObjectKind, Show, SqlError, SqlErrorKind};
 
 /// The rows that a statement returns.
 pub(super) type Rows = (SchemaRef, Vec<RecordBatch>);
@@ -34,10 +34,7 @@ impl Coordinator {
 
     /// The plan of a view, or of a query as a view.
     pub(super) fn explain(&self, target: &str) -> Result<String, ControlError> {
-        let named = self.catalog.owner(target).is_some() || is_name(target);
-        let text = target.to_owned();
-        let target = if named { ExplainTarget::Name(text) } else { ExplainTarget::Query(text) };
-        let explained = explain_target(&self.catalog, &target);
+        let explained = explain_target(&self.catalog, &self.target(target));
         explained.map_err(|error| ControlError::Sql { origin: "<explain>".to_owned(), error })
     }
 
@@ -130,6 +127,7 @@ impl Coordinator {
             serving: info.state == ObjectState::Serving,
             failed: matches!(info.state, ObjectState::Failed { .. }),
             freshness_ms: now.saturating_sub(info.upper.saturating_sub(1)),
+            figures: info.figures.unwrap_or_default(),
             updates: info.updates,
             errors: info.errors,
             bytes: status.as_ref().map(|status| status.bytes_read),
@@ -139,11 +137,6 @@ impl Coordinator {
             rows_per_second_max: info.rows_per_second_max,
         }
     }
-}
-
-/// Whether a text can only be the name of an object: queries have more than one word.
-fn is_name(target: &str) -> bool {
-    target.split_whitespace().count() == 1
 }
 
 fn not_subscribable(object: &Object) -> SqlError {

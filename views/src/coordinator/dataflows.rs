@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use headwater_dataflow::port::PortFeed;
 use headwater_dataflow::protocol::{DataflowDescription, Import, PortForm, PortReaders};
@@ -45,6 +46,7 @@ pub(super) struct Dataflow {
     pub(super) feeds: Vec<PortFeed>,
     pub(super) stage: Stage,
     pub(super) catch_up: CatchUp,
+    pub(super) created: Instant,
 }
 
 impl Coordinator {
@@ -85,11 +87,13 @@ impl Coordinator {
             });
         }
         let imported: BTreeSet<ObjectId> = collections.iter().map(|collection| collection.object).collect();
+        let created = Instant::now();
         let mut sources: BTreeSet<ObjectId> = imported.iter().flat_map(|read| self.catalog.sources(*read)).collect();
         if object.has_log() {
             sources.insert(object.id);
         }
-        let dataflow = Dataflow { imports: imported, feeds, stage: Stage::Live, catch_up: CatchUp::new(sources) };
+        let dataflow =
+            Dataflow { imports: imported, feeds, stage: Stage::Live, catch_up: CatchUp::new(sources), created };
         let description = DataflowDescription {
             object: object.id,
             name: object.name.clone(),

@@ -12,7 +12,7 @@ use super::{Change, Coordinator, Parts};
 use crate::catalog::store::{self, StoreError};
 use crate::catalog::{Definition, Object};
 use crate::control::{Action, ControlError, QueryAnswer, Reply, Script, StatementOutcome};
-use crate::sql::{ObjectKind, SqlError};
+use crate::sql::{ObjectKind, SqlError, notices};
 
 /// A deployment on its way: what is done, what is not.
 pub(super) struct Deployment {
@@ -191,6 +191,12 @@ impl Coordinator {
                 Work::FirstRows(_) | Work::Unchanged(_) | Work::Nothing { .. } => Ok(None),
                 Work::Show(show) => Ok(Some(self.show(show))),
                 Work::Explain(text) => Ok(Some(super::answers::text_rows("plan", text.lines()))),
+                Work::Analyze(object) => {
+                    self.analysis_of_deployment(object);
+                    deployment.asked = Some(step);
+                    self.deployment = Some(deployment);
+                    return;
+                }
                 Work::Query { sql, position } => {
                     self.query_of_deployment(&step.origin, sql, *position);
                     deployment.asked = Some(step);
@@ -310,9 +316,15 @@ fn outcome(step: &Step, rows: Option<super::answers::Rows>) -> StatementOutcome 
             (named.map(|o| o.name.clone()).unwrap_or_default(), named.map(|o| o.kind()), Action::Dropped)
         }
         Work::Nothing { name } => (name.clone(), None, Action::Unchanged),
-        Work::Query { .. } | Work::Show(_) | Work::Explain(_) => (String::new(), None, Action::Answered),
+        Work::Query { .. } | Work::Show(_) | Work::Explain(_) | Work::Analyze(_) => {
+            (String::new(), None, Action::Answered)
+        }
     };
-    StatementOutcome { origin: step.origin.clone(), line: step.position.line, name, kind, action, rows }
+    let notices = match &step.work {
+        Work::Create(object, _) => object.maintained().map_or_else(Vec::new, |planned| notices(&planned.plan)),
+        _ => Vec::new(),
+    };
+    StatementOutcome { origin: step.origin.clone(), line: step.position.line, name, kind, action, rows, notices }
 }
 
 /// The disk refused the catalog.

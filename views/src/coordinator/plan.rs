@@ -61,6 +61,8 @@ pub(super) enum Work {
     Show(Show),
     /// Answers with a plan.
     Explain(String),
+    /// Answers with the plan of what a dataflow maintains, and its figures.
+    Analyze(Arc<Object>),
 }
 
 /// Plans all statements of all scripts; `base_dir` is where files of sources are looked for, `found` is what was found of
@@ -94,7 +96,8 @@ pub(super) fn plan_scripts(
                 | Work::Nothing { .. }
                 | Work::Query { .. }
                 | Work::Show(_)
-                | Work::Explain(_) => {}
+                | Work::Explain(_)
+                | Work::Analyze(_) => {}
             }
             steps.push(Step { origin: script.origin.clone(), position, work });
         }
@@ -171,7 +174,10 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path, found: &Fo
         Statement::Write(write) => Err(no_first_rows(&write).at(position)),
         Statement::Drop(drop) => plan_drop(catalog, &drop, position),
         Statement::Show(show) => plan_show(catalog, show, position),
-        Statement::Explain(Explain { target, position }) => {
+        Statement::Explain(Explain { analyze: true, target, position }) => {
+            analyzed_target(catalog, &target).map(Work::Analyze).map_err(|error| error.within(position))
+        }
+        Statement::Explain(Explain { analyze: false, target, position }) => {
             explain_target(catalog, &target).map(Work::Explain).map_err(|error| error.within(position))
         }
         Statement::Query(query) => {
@@ -411,6 +417,19 @@ pub(super) fn explain_target(catalog: &Catalog, target: &ExplainTarget) -> Resul
         return Ok(planned.explain.clone());
     }
     guarded(|| sql::explain(target, catalog))
+}
+
+/// What EXPLAIN ANALYZE is about: something that a dataflow maintains.
+pub(super) fn analyzed_target(catalog: &Catalog, target: &ExplainTarget) -> Result<Arc<Object>, SqlError> {
+    let ExplainTarget::Name(name) = target else { return Err(sql::analyzed_query()) };
+    let missing = || SqlError::new(SqlErrorKind::NotFound, format!("relation \"{name}\" does not exist"));
+    let object = catalog.find(name).ok_or_else(missing)?;
+    if object.maintained().is_none() {
+        let kind = object.kind();
+        return Err(SqlError::unsupported(format!("EXPLAIN ANALYZE of \"{name}\", which is a {kind}"))
+            .hint("it has no dataflow of its own: write EXPLAIN ANALYZE for a materialized view that reads it"));
+    }
+    Ok(Arc::clone(object))
 }
 
 /// The catalog, noting which names are looked up and found.

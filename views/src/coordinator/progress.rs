@@ -191,6 +191,9 @@ impl Coordinator {
             updates,
             errors,
             rows_per_second_max: rows_per_second_max.map(NonZeroU32::get),
+            freshness_ms: (object.maintained().is_some() && frontier.readable())
+                .then(|| self.parts.clock.now_ms().saturating_sub(frontier.upper - 1)),
+            figures: self.figures(object.id),
         }
     }
 

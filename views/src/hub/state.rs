@@ -12,10 +12,11 @@ use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::measures::Measures;
 use super::merge::{MergeError, check_counts, consolidate, total};
 use super::subscription::{Delivery, Member, Snapshot, Subscription};
 use super::view::{Closed, View};
-use super::{Acknowledged, Frontiers, HubCommand};
+use super::{Acknowledged, Figures, Frontiers, HubCommand};
 use crate::control::{SubscribeOptions, SubscriptionEvent};
 
 /// Messages taken from one channel before the consequences are drawn.
@@ -77,6 +78,7 @@ pub(super) struct State {
     views: BTreeMap<ObjectId, View>,
     leaving: BTreeMap<ObjectId, Leaving>,
     peeks: HashMap<u64, Peek>,
+    measures: Measures,
     subscriptions: BTreeMap<u64, Subscription>,
     draining: Option<Draining>,
     /// When the workers were last allowed to forget something.
@@ -89,7 +91,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(workers: usize, send: Box<dyn Fn(Command) + Send>, bound: Arc<AtomicU64>, exits: Exits) -> State {
+    pub(super) fn new(
+        measures: Measures,
+        workers: usize,
+        send: Box<dyn Fn(Command) + Send>,
+        bound: Arc<AtomicU64>,
+        exits: Exits,
+    ) -> State {
         State {
             workers,
             send,
@@ -98,6 +106,7 @@ impl State {
             views: BTreeMap::new(),
             leaving: BTreeMap::new(),
             peeks: HashMap::new(),
+            measures,
             subscriptions: BTreeMap::new(),
             draining: None,
             compacted: Instant::now(),
@@ -144,6 +153,7 @@ impl State {
                 (self.send)(Command::Create(description));
             }
             HubCommand::Peek { collection, at, reply } => self.peek(collection, at, Purpose::Read(reply)),
+            HubCommand::Measure { reply } => self.measure(Some(reply)),
             HubCommand::Close { object, reason } => self.close(object, &reason),
             HubCommand::Release { object } => (self.send)(Command::Release { object }),
             HubCommand::Subscribe { collections, options, sender } => self.subscribe(&collections, &options, sender),
@@ -177,6 +187,7 @@ impl State {
                 }
             }
             Response::Peeked { peek, rows, .. } => self.peeked(peek, rows),
+            Response::Measured { measure, figures, .. } => self.measures.take(measure, figures),
             Response::SinkClosed { object, .. } => {
                 let leaving = self.leaving.entry(object).or_default();
                 leaving.sinks_closed += 1;
@@ -247,6 +258,9 @@ impl State {
         self.ask_for_snapshots();
         self.serve();
         self.allow_compaction();
+        if !self.views.is_empty() && self.measures.due() {
+            self.measure(None);
+        }
     }
 
     fn publish(&self, bound: Timestamp) {
@@ -315,8 +329,14 @@ impl State {
                 return true;
             }
             let upper = subscription.objects.iter().map(|object| views.get(object).map_or(0, View::visible)).min();
-            let errors = subscription.objects.iter().filter_map(|object| views.get(object)).map(View::errors).sum();
-            match subscription.advance(upper.unwrap_or(0), errors) {
+            let upper = upper.unwrap_or(0);
+            let errors = subscription.objects.iter().filter_map(|object| views.get(object));
+            // A subscription begins when the errors are known, a moment after its views are readable.
+            let (upper, errors) = match errors.map(|view| view.errors_before(upper)).sum::<Option<u64>>() {
+                Some(errors) => (upper, errors),
+                None => (0, 0),
+            };
+            match subscription.advance(upper, errors) {
                 Delivery::Done => true,
                 Delivery::Blocked => {
                     if !std::mem::replace(&mut subscription.awaits_room, true) {
@@ -359,6 +379,12 @@ impl State {
         }
     }
 
+    fn measure(&mut self, reply: Option<oneshot::Sender<Arc<Figures>>>) {
+        let measure = self.new_id();
+        self.measures.ask(measure, reply);
+        (self.send)(Command::Measure { measure });
+    }
+
     fn peek(&mut self, collection: CollectionId, at: Timestamp, purpose: Purpose) {
         // A view, or a time, that is gone drops the purpose, and with it the place for the answer.
         if !self.views.get(&collection.object).is_some_and(|view| view.remembers(at)) {
@@ -384,6 +410,9 @@ impl State {
                 if let Some(view) = self.views.get_mut(&collection.object) {
                     view.count(answers.iter().map(total).sum());
                     self.moved = true;
+                    let object = collection.object;
+                    let waiting = self.subscriptions.values_mut().filter(|subscription| subscription.reads(object));
+                    waiting.for_each(|subscription| subscription.touched = true);
                 }
             }
             Purpose::Snapshot { subscription, member } => {

@@ -53,8 +53,12 @@ pub(super) struct View {
     /// Changes at times that are not visible.
     waiting: BTreeMap<Timestamp, Vec<(Part, Delta)>>,
     updates: u64,
-    /// The visible error rows, without those that `counted` still has to bring.
+    /// The visible error rows, without those that still have to be counted.
     errors: Diff,
+    /// How the error rows changed at recent times.
+    recent_errors: BTreeMap<Timestamp, Diff>,
+    /// Whether the errors that were there at first have been asked for, and are known.
+    asked: bool,
     counted: bool,
 }
 
@@ -71,6 +75,8 @@ impl View {
             waiting: BTreeMap::new(),
             updates: 0,
             errors: 0,
+            recent_errors: BTreeMap::new(),
+            asked: false,
             counted: false,
         }
     }
@@ -93,8 +99,14 @@ impl View {
     }
 
     /// Error rows among what is visible.
-    pub(super) fn errors(&self) -> u64 {
+    fn errors(&self) -> u64 {
         u64::try_from(self.errors).unwrap_or(0)
+    }
+
+    /// Error rows right before `upper`, which is visible and within the history; `None` while they are not known.
+    pub(super) fn errors_before(&self, upper: Timestamp) -> Option<u64> {
+        let later: Diff = self.recent_errors.range(upper..).map(|(_, change)| change).sum();
+        self.counted.then(|| u64::try_from(self.errors - later).unwrap_or(0))
     }
 
     /// Takes a worker's batch. Panics if it does not follow the worker's last one: a gap would be a wrong answer.
@@ -128,11 +140,22 @@ impl View {
         self.visible = upper;
         let later = self.waiting.split_off(&upper);
         let closed: Closed = std::mem::replace(&mut self.waiting, later).into_iter().collect();
-        for (part, delta) in closed.iter().flat_map(|(_, changes)| changes) {
-            match part {
-                Part::Rows => self.updates += u64::try_from(delta.len()).unwrap_or(u64::MAX),
-                Part::Errors => self.errors += total(delta),
+        for (time, changes) in &closed {
+            let mut errors = 0;
+            for (part, delta) in changes {
+                match part {
+                    Part::Rows => self.updates += u64::try_from(delta.len()).unwrap_or(u64::MAX),
+                    Part::Errors => errors += total(delta),
+                }
             }
+            self.errors += errors;
+            if errors != 0 {
+                self.recent_errors.insert(*time, errors);
+            }
+        }
+        let since = self.since();
+        while self.recent_errors.first_entry().is_some_and(|first| *first.key() < since) {
+            self.recent_errors.pop_first();
         }
         Some(closed)
     }
@@ -140,17 +163,19 @@ impl View {
     /// The time at which the errors have to be counted once, right after the view has become readable; changes after it
     /// are counted as they pass.
     pub(super) fn start_counting(&mut self) -> Option<(CollectionId, Timestamp)> {
-        if self.counted || self.visible <= self.as_of {
+        if self.asked || self.visible <= self.as_of {
             return None;
         }
-        self.counted = true;
+        self.asked = true;
         self.errors = 0;
+        self.recent_errors.clear();
         Some((self.object.errors(), self.visible - 1))
     }
 
     /// Adds what stood in the errors collection at the time of [`View::start_counting`].
     pub(super) fn count(&mut self, errors: Diff) {
         self.errors += errors;
+        self.counted = true;
     }
 
     /// Whether every worker holds the snapshot.
@@ -192,5 +217,40 @@ impl View {
     /// The first time that some worker has not closed, once every worker has the snapshot.
     fn upper(&self) -> Option<Timestamp> {
         self.uppers.iter().copied().min().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_dataflow::repr::{Diffs, ErrorRow, ErrorRows};
+
+    use super::*;
+
+    fn errors(time: Timestamp, diffs: &[Diff]) -> Chunk {
+        let mut rows = ErrorRows::default();
+        for message in 0..diffs.len() {
+            let message = message.to_string();
+            rows.push(&ErrorRow { position: "v".to_owned(), column: None, message, payload: None });
+        }
+        Chunk { time, delta: Delta { rows: rows.finish(), diffs: Diffs::Each(diffs.into()) } }
+    }
+
+    #[test]
+    fn errors_are_told_as_of_a_time() {
+        let mut view = View::new(ObjectId(1), errors_schema(), 10, 5, 1);
+        view.receive(0, (11, 11), Vec::new(), Vec::new());
+        assert!(view.advance(100).is_some());
+        assert_eq!(view.start_counting(), Some((ObjectId(1).errors(), 10)));
+        assert_eq!(view.start_counting(), None);
+        view.receive(0, (11, 15), Vec::new(), vec![errors(11, &[1, 1]), errors(13, &[-1])]);
+        assert!(view.advance(100).is_some());
+        assert_eq!(view.errors_before(15), None, "what was there at first is not known");
+        view.count(4);
+        assert_eq!([11, 12, 13, 14, 15].map(|upper| view.errors_before(upper)), [4, 6, 6, 5, 5].map(Some));
+        // Beyond the history only the present is kept.
+        view.receive(0, (15, 40), Vec::new(), vec![errors(39, &[1])]);
+        assert!(view.advance(100).is_some());
+        assert_eq!([39, 40].map(|upper| view.errors_before(upper)), [5, 6].map(Some));
+        assert_eq!(view.recent_errors.len(), 1);
     }
 }

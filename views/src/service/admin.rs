@@ -82,9 +82,9 @@ impl ViewAdminService for Admin {
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        let target = request.into_inner().target;
+        let v1::ExplainRequest { target, analyze } = request.into_inner();
         named(&target)?;
-        let plan = self.control.explain(&target).await.map_err(refuse)?;
+        let plan = self.control.explain(&target, analyze).await.map_err(refuse)?;
         Ok(Response::new(v1::ExplainResponse { plan }))
     }
 

@@ -6,7 +6,7 @@ use headwater_proto::v1::execute_response::Message;
 use tonic::Status;
 
 use super::encoder::{RowEncoder, encoding, slices};
-use super::objects::{action, ms};
+use super::objects::{action, ms, notices};
 use super::refusal::{invalid, refuse};
 use crate::control::{Action, Control, ControlError, StatementOutcome};
 use crate::execute::{Done, Executed, StatementText};
@@ -88,7 +88,7 @@ fn answered(rows: usize) -> v1::StatementDone {
 type Rows = Option<(arrow::datatypes::SchemaRef, Vec<arrow::array::RecordBatch>)>;
 
 fn changed(outcome: StatementOutcome) -> (Rows, i64, v1::StatementDone) {
-    let StatementOutcome { name, kind, action: done, rows, .. } = outcome;
+    let StatementOutcome { name, kind, action: done, rows, notices: known, .. } = outcome;
     if let Some((schema, batches)) = rows {
         let count = batches.iter().map(|batch| batch.num_rows()).sum();
         return (Some((schema, batches)), 0, answered(count));
@@ -103,7 +103,8 @@ fn changed(outcome: StatementOutcome) -> (Rows, i64, v1::StatementDone) {
     };
     let kind = kind.map_or_else(String::new, |kind: ObjectKind| format!(" {}", kind.to_string().to_uppercase()));
     let tag = format!("{verb}{kind}");
-    (None, 0, v1::StatementDone { tag, name, action: action(done).into(), ..v1::StatementDone::default() })
+    let (action, notices) = (action(done).into(), notices(known));
+    (None, 0, v1::StatementDone { tag, name, action, notices, ..v1::StatementDone::default() })
 }
 
 #[cfg(test)]
@@ -122,6 +123,7 @@ mod tests {
             kind,
             action,
             rows: None,
+            notices: Vec::new(),
         };
         let tag = |action, kind| changed(outcome(action, kind)).2.tag;
         assert_eq!(tag(Action::Created, Some(ObjectKind::MaterializedView)), "CREATE MATERIALIZED VIEW");

@@ -1,5 +1,6 @@
 //! What the coordinator knows, as messages.
 
+use headwater_dataflow::figures::NodeFigures;
 use headwater_dataflow::repr::Timestamp;
 use headwater_proto::v1;
 use tonic::Status;
@@ -7,7 +8,7 @@ use tonic::Status;
 use super::columns::WireSchema;
 use super::encoder::{RowEncoder, slices};
 use crate::control::{Action, ObjectInfo, ObjectState, StatementOutcome, Status as ServerStatus};
-use crate::sql::ObjectKind;
+use crate::sql::{Notice, ObjectKind};
 
 /// A time of the engine on the wire. Times beyond int64 mean "for ever" and stay the greatest.
 pub(super) fn ms(time: Timestamp) -> i64 {
@@ -32,7 +33,23 @@ pub(super) fn object(info: ObjectInfo) -> Result<v1::Object, Status> {
         updates: info.updates,
         errors: info.errors,
         max_rows_per_second: info.rows_per_second_max,
+        freshness_millis: info.freshness_ms,
+        figures: info.figures.map(figures),
     })
+}
+
+fn figures(figures: NodeFigures) -> v1::Figures {
+    let held = figures.held.unwrap_or_default();
+    v1::Figures {
+        elapsed_nanos: u64::try_from(figures.elapsed.as_nanos()).unwrap_or(u64::MAX),
+        held_records: held.records,
+        held_bytes: held.bytes,
+    }
+}
+
+/// What is to be known of an object, as messages.
+pub(super) fn notices(notices: Vec<Notice>) -> Vec<v1::Notice> {
+    notices.into_iter().map(|Notice { message, hint }| v1::Notice { message, hint }).collect()
 }
 
 /// Sources and views.
@@ -82,6 +99,7 @@ pub(super) fn outcome(outcome: StatementOutcome, encoding: v1::Encoding) -> Resu
         action: action(outcome.action).into(),
         schema,
         batches,
+        notices: notices(outcome.notices),
     })
 }
 
@@ -113,9 +131,11 @@ pub(super) fn status(status: ServerStatus) -> Result<v1::GetStatusResponse, Stat
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
+    use headwater_dataflow::figures::Held;
     use headwater_dataflow::repr::ObjectId;
 
     use super::*;
@@ -134,6 +154,12 @@ mod tests {
             updates: 3,
             errors: 1,
             rows_per_second_max: Some(500),
+            freshness_ms: Some(40),
+            figures: Some(NodeFigures {
+                rows: 9,
+                elapsed: Duration::from_micros(2),
+                held: Some(Held { records: 3, bytes: 200 }),
+            }),
         }
     }
 
@@ -145,6 +171,9 @@ mod tests {
         assert_eq!((message.since, message.upper, message.updates, message.errors), (5, i64::MAX, 3, 1));
         assert_eq!(message.max_rows_per_second, Some(500));
         assert_eq!(message.reads, ["lines"]);
+        assert_eq!(message.freshness_millis, Some(40));
+        let figures = v1::Figures { elapsed_nanos: 2_000, held_records: 3, held_bytes: 200 };
+        assert_eq!(message.figures, Some(figures));
         assert_eq!(message.schema.unwrap().columns[0].name, "n");
     }
 
@@ -174,10 +203,12 @@ mod tests {
             kind: None,
             action: Action::Answered,
             rows: Some((schema, vec![rows])),
+            notices: vec![Notice { message: "dear".to_owned(), hint: "cheaper".to_owned() }],
         };
         let message = outcome(answered, v1::Encoding::Rows).unwrap();
         assert_eq!((message.action(), message.kind()), (v1::StatementAction::Answered, v1::ObjectKind::Unspecified));
         assert_eq!(message.schema.unwrap().columns.len(), 1);
         assert_eq!(message.batches[0].rows.len(), 2);
+        assert_eq!((message.notices[0].message.as_str(), message.notices[0].hint.as_str()), ("dear", "cheaper"));
     }
 }

@@ -45,6 +45,8 @@ fn info(name: &str) -> ObjectInfo {
         updates: 0,
         errors: 0,
         rows_per_second_max: None,
+        freshness_ms: None,
+        figures: None,
     }
 }
 

@@ -50,6 +50,7 @@ pub fn plan_envelope(source: &SourceDescription, order: Option<&Order>) -> Resul
         reads: Vec::new(),
         append_only: false,
         explain: explain_plan(&plan, &names),
+        names,
         plan,
     }))
 }

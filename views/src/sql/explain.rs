@@ -1,6 +1,8 @@
 //! EXPLAIN: a plan as an indented tree, one operator a line, each followed by what it keeps and computes.
 
+mod analyzed;
 mod expr;
+mod notice;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +13,11 @@ use arrow::compute::SortOptions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::{Recomputed, ScalarExpr};
-use headwater_dataflow::plan::{Aggregate, AggregateFunc, BitFunc, JoinKind, NodeId, Op, Plan};
+use headwater_dataflow::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc, JoinKind, NodeId, Op, Plan};
 use headwater_dataflow::repr::CollectionId;
+
+pub use analyzed::{Measured, explain_analyzed};
+pub use notice::{Notice, notices};
 
 use super::error::{SqlError, SqlErrorKind};
 use super::plan::plan_view;
@@ -41,18 +46,24 @@ pub fn explain(target: &ExplainTarget, relations: &dyn Relations) -> Result<Stri
 
 /// Shows a plan. `names` has the names of the collections it reads. The same plan always gives the same text.
 pub fn explain_plan(plan: &Plan, names: &BTreeMap<CollectionId, String>) -> String {
+    tree(plan, names, None, 0)
+}
+
+/// The tree, `depth` levels to the right; `notes` has what stands behind each operator.
+fn tree(plan: &Plan, names: &BTreeMap<CollectionId, String>, notes: Option<&[String]>, depth: usize) -> String {
     let mut uses = vec![0_usize; plan.nodes.len()];
     for node in &plan.nodes {
         node.op.inputs().iter().for_each(|input| uses[input.0] += 1);
     }
-    let mut tree = Tree { plan, names, uses, shown: BTreeSet::new(), out: String::new() };
-    tree.node(plan.output(), 0);
+    let mut tree = Tree { plan, names, notes, uses, shown: BTreeSet::new(), out: String::new() };
+    tree.node(plan.output(), depth);
     tree.out
 }
 
 struct Tree<'a> {
     plan: &'a Plan,
     names: &'a BTreeMap<CollectionId, String>,
+    notes: Option<&'a [String]>,
     uses: Vec<usize>,
     shown: BTreeSet<NodeId>,
     out: String,
@@ -67,7 +78,8 @@ impl Tree<'_> {
         }
         let mark = if shared { format!("#{} ", id.0) } else { String::new() };
         let head = self.head(&self.plan.node(id).op);
-        self.line(depth, &format!("{mark}{head}"));
+        let note = self.notes.map_or("", |notes| &notes[id.0]);
+        self.line(depth, &format!("{mark}{head}{note}"));
         for detail in self.details(id) {
             self.line(depth + 2, &detail);
         }
@@ -145,7 +157,7 @@ impl Tree<'_> {
                     details.push(format!("filter: {}", show(&filter.expr, &[left, right].concat())));
                 }
             }
-            Op::Reduce { input, keys, aggregates, append_only } => {
+            Op::Reduce { input, keys, aggregates, append_only, best } => {
                 let columns = names(*input);
                 if keys.is_empty() {
                     details.push("one group".to_owned());
@@ -155,6 +167,7 @@ impl Tree<'_> {
                 for aggregate in aggregates {
                     details.push(aggregate_text(aggregate, &columns, *append_only));
                 }
+                details.extend(best.as_ref().map(|best| best_text(best, keys, aggregates)));
             }
             Op::JoinReduce { facts, partners, null_equals_null, aggregates, .. } => {
                 let (fact_names, partner_names) = (names(facts.input), names(partners.input));
@@ -185,6 +198,14 @@ impl Tree<'_> {
         }
         details
     }
+}
+
+/// Which groups leave, where only the first are of use.
+fn best_text(best: &BestGroups, keys: &[ScalarExpr], aggregates: &[Aggregate]) -> String {
+    let partition: Vec<&str> = best.partition.iter().map(|column| keys[*column].name.as_str()).collect();
+    let of = if partition.is_empty() { String::new() } else { format!(" of each ({})", partition.join(", ")) };
+    let direction = if best.descending { " descending" } else { "" };
+    format!("leave: the first {}{of} by {}{direction}, and some to spare", best.rows, aggregates[best.aggregate].name)
 }
 
 /// The columns that an unnest takes apart.

@@ -36,6 +36,8 @@ pub struct PlannedView {
     pub reads: Vec<String>,
     /// Whether the view never retracts.
     pub append_only: bool,
+    /// The names of the collections that the plan reads.
+    pub names: BTreeMap<CollectionId, String>,
     /// The plan as EXPLAIN shows it.
     pub explain: String,
 }
@@ -75,6 +77,7 @@ fn plan(query: &str, columns: Option<&[String]>, relations: &dyn Relations) -> R
         reads,
         append_only: lowered.append_only,
         explain: explain_plan(&lowered.plan, &names),
+        names,
         plan: lowered.plan,
     })
 }

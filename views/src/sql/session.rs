@@ -7,15 +7,18 @@
 mod arithmetic;
 mod date_trunc;
 mod distinct_on;
-mod extremes;
 mod floats;
 mod grouping;
+pub(super) mod grouping_sets;
 mod lateral;
+mod many_groups;
 mod moments;
+mod offsets;
 pub(super) mod one_row;
 mod ordered;
 mod ordered_set;
 mod push_down;
+mod ranks;
 mod repair;
 mod semantics;
 mod subqueries;
@@ -55,6 +58,8 @@ use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 pub(super) use arithmetic::operator_of;
@@ -123,13 +128,15 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     options.optimizer.skip_failed_rules = false;
     // A view knows subqueries only as joins.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = purpose == Purpose::Read;
+    // It allocates for as many groups as a LIMIT allows.
+    options.optimizer.enable_topk_aggregation = false;
     // A nullable IS UNKNOWN of the physical plan is no reason to refuse a GROUP BY over it.
     options.execution.skip_physical_aggregate_schema_check = true;
     let builder = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_type_planner(type_planner())
         .with_analyzer_rules(analyzer_rules(purpose));
-    let builder = builder.with_optimizer_rules(match purpose {
+    let builder = builder.with_physical_optimizer_rules(physical_rules()).with_optimizer_rules(match purpose {
         Purpose::View => view_rules(),
         Purpose::Read => read_rules(),
     });
@@ -138,7 +145,8 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     date_trunc::register(&mut state)?;
     to_char::register(&mut state)?;
     sum::register(&mut state)?;
-    extremes::register(&mut state)?;
+    many_groups::register(&mut state)?;
+    ranks::register(&mut state)?;
     moments::register(&mut state)?;
     ordered_set::register(&mut state)?;
     Ok(state)
@@ -160,6 +168,8 @@ fn analyzer_rules(purpose: Purpose) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> 
     ];
     if purpose == Purpose::Read {
         rules.push(Arc::new(ordered::OrderedAggregates));
+        rules.push(Arc::new(grouping_sets::SetsApart));
+        rules.push(Arc::new(offsets::LimitedOffsets));
     }
     rules
 }
@@ -172,6 +182,13 @@ fn read_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     }
     rules.insert(0, Arc::new(subqueries::SubqueriesOfProjections));
     rules
+}
+
+/// DataFusion's rules for execution without the one that moves filters: it takes columns of both sides of a join for one
+/// where they have the same name.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let rules = PhysicalOptimizer::new().rules.into_iter();
+    rules.filter(|rule| !rule.name().starts_with("FilterPushdown")).collect()
 }
 
 /// DataFusion's rules without those whose result we could not lower or that only help its own execution: no limits are

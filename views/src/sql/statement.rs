@@ -160,9 +160,11 @@ pub enum Show {
     Create(String),
 }
 
-/// `EXPLAIN …`.
+/// `EXPLAIN [ANALYZE] …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
+    /// With what a running dataflow has done; then the target is a name.
+    pub analyze: bool,
     /// What to explain.
     pub target: ExplainTarget,
     /// Where the target begins in the script; see [`SqlError::within`].
@@ -311,23 +313,35 @@ fn show(reader: &mut Reader<'_>) -> Result<Show, SqlError> {
 }
 
 fn explain(reader: &mut Reader<'_>) -> Result<Explain, SqlError> {
-    if reader.at("(") && !reader.at_query() || reader.at("ANALYZE") || reader.at("VERBOSE") {
+    let analyze = reader.accept("ANALYZE") || reader.accept("ANALYSE");
+    if reader.at("(") && !reader.at_query() || reader.at("VERBOSE") {
         return Err(SqlError::unsupported("options of EXPLAIN")
             .at(reader.place())
-            .hint("write EXPLAIN followed by the name of a view or by a query"));
+            .hint("write EXPLAIN or EXPLAIN ANALYZE followed by the name of a view, or EXPLAIN followed by a query"));
     }
     let position = reader.place();
+    if analyze && reader.at_query() {
+        return Err(analyzed_query().at(position));
+    }
     let target = if reader.at_query() {
         ExplainTarget::Query(reader.query()?)
     } else {
-        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"]] {
+        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["TABLE"], &["SOURCE"]] {
             if reader.accept_all(kind) {
                 break;
             }
         }
         ExplainTarget::Name(reader.name()?)
     };
-    Ok(Explain { target, position })
+    Ok(Explain { analyze, target, position })
+}
+
+/// A query is not maintained, so there is nothing to measure.
+pub fn analyzed_query() -> SqlError {
+    SqlError::unsupported("EXPLAIN ANALYZE of a query").hint(
+        "its figures are those of a running dataflow: deploy the query as a materialized view and write EXPLAIN ANALYZE name; \
+         EXPLAIN alone shows the plan that it would have",
+    )
 }
 
 #[cfg(test)]

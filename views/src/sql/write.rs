@@ -58,6 +58,7 @@ pub fn plan_table(object: ObjectId, table: &Table) -> PlannedView {
         reads: Vec::new(),
         append_only: false,
         explain: explain_plan(&plan, &names),
+        names,
         plan,
     }
 }

@@ -8,11 +8,13 @@ use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
 
 use super::{ALONE, Change, each_time};
+use crate::figures::Held;
 use crate::plan::JoinKind;
-use crate::render::ChunkStream;
 use crate::render::context::batch;
 use crate::render::import::CHUNK_ROWS;
 use crate::render::keyed::KeyedRows;
+use crate::render::meter::Holds;
+use crate::render::{ChunkStream, Context};
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
 use crate::state::Multimap;
 
@@ -23,6 +25,14 @@ struct Existence {
     right: Multimap,
     /// Whether there are keys at all: then [`ALONE`] is none of them.
     keyed: bool,
+}
+
+impl Holds for Existence {
+    fn held(&self) -> Held {
+        let mut held = self.left.held();
+        held += self.right.held();
+        held
+    }
 }
 
 impl Existence {
@@ -118,12 +128,14 @@ pub(super) fn existence<'scope>(
     (kind, keyed): (JoinKind, bool),
     codec: RowCodec,
     schema: SchemaRef,
+    context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let mut state = Existence { left: Multimap::default(), right: Multimap::default(), keyed };
+    let state = Existence { left: Multimap::default(), right: Multimap::default(), keyed };
+    let state = context.meter.holds(state);
     let (rows, marks, diffs) = Default::default();
     let mut answers = Answers { kind, codec, schema, rows, marks, diffs };
-    each_time(left, right, "Existence join", move |time, changes, give| {
-        state.apply(changes, |row, partner, diff| {
+    each_time(left, right, ("Existence join", &context.meter), move |time, changes, give| {
+        state.borrow_mut().apply(changes, |row, partner, diff| {
             answers.push(time, row, partner, diff).into_iter().for_each(&mut *give);
         });
         answers.flush(time).into_iter().for_each(give);

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
 use super::layout::{Kind, Layout, Slots};
-use super::values::{from_bytes, from_codes, range};
+use super::values::{from_bytes, from_codes};
 use crate::expr::describe_row;
 use crate::render::context::batch;
 use crate::repr::{Delta, Diff, Diffs, ErrorRow, RowCodec};
@@ -26,8 +26,22 @@ pub(super) struct Pick {
     pub(super) group: u32,
     /// Its index among the touched groups.
     pub(super) touched: usize,
-    /// The answer before the time, to be taken away; else the answer now.
+    /// The answer before the time; else the answer now.
     pub(super) old: bool,
+    /// Whether it is taken away or added.
+    pub(super) diff: Diff,
+}
+
+impl Pick {
+    /// The answer that a touched group had before, to be taken away.
+    pub(super) fn before(group: u32, touched: usize) -> Pick {
+        Pick { group, touched, old: true, diff: -1 }
+    }
+
+    /// The answer that a group has now.
+    pub(super) fn now(group: u32, touched: usize, diff: Diff) -> Pick {
+        Pick { group, touched, old: false, diff }
+    }
 }
 
 /// An aggregate over a group that cannot be represented.
@@ -59,7 +73,7 @@ impl AnswerBuilder {
         emit: &mut impl FnMut(Answer),
     ) {
         let mut columns = self.codec.decode(picks.iter().map(&keys)).expect("keys decode");
-        let diffs: Vec<Diff> = picks.iter().map(|pick| if pick.old { -1 } else { 1 }).collect();
+        let diffs: Vec<Diff> = picks.iter().map(|pick| pick.diff).collect();
         let slots: Vec<&[i128]> = picks.iter().map(&slots).collect();
         let mut failures = Vec::new();
         let mut beside = 0;
@@ -122,38 +136,50 @@ fn has_beside(aggregate: &Slots) -> bool {
 /// The column of an aggregate whose answers are in the slots.
 fn from_slots(aggregate: &Slots, slots: &[&[i128]], failures: &mut Vec<Failure>) -> ArrayRef {
     let (slot, data_type) = (aggregate.slot, &aggregate.data_type);
-    let codes: Vec<Option<i128>> = match &aggregate.kind {
-        Kind::Rows => slots.iter().map(|slots| Some(slots[super::layout::ROWS])).collect(),
-        Kind::Count | Kind::CountDistinct(_) => slots.iter().map(|slots| Some(slots[slot])).collect(),
-        Kind::BestOfGrowing { least, .. } | Kind::Best { least, .. } => {
-            let code = |slots: &[i128]| if *least { !slots[slot] } else { slots[slot] };
-            slots.iter().map(|slots| (slots[slot + 1] > 0).then(|| code(slots))).collect()
-        }
-        Kind::Bits(_) => slots.iter().map(|slots| (slots[slot + 1] > 0).then_some(slots[slot])).collect(),
+    match &aggregate.kind {
         Kind::SumFloat | Kind::AvgFloat => return floats(aggregate, slots),
         Kind::Moment(_) => {
             let values = slots.iter().map(|slots| (slots[slot] != 0).then(|| f64::from_bits(slots[slot] as u64)));
             return Arc::new(values.collect::<Float64Array>());
         }
-        Kind::Recomputed(_) => unreachable!("such answers stand beside the slots"),
-        Kind::SumExact | Kind::AvgDecimal { .. } => {
-            let limits = range(data_type);
-            let answers = slots.iter().enumerate().map(|(answer, slots)| {
-                if slots[slot + 2] <= 0 {
-                    return None;
-                }
-                let value = exact(&aggregate.kind, &slots[slot..slot + 3]);
-                let value = value.filter(|value| limits.0 <= *value && *value <= limits.1);
-                if value.is_none() {
-                    let message = format!("the result of {} is out of the range of {data_type}", aggregate.name);
-                    failures.push(Failure { answer, column: aggregate.name.clone(), message });
-                }
-                value
-            });
-            answers.collect()
-        }
-    };
+        _ => {}
+    }
+    let answers = slots.iter().enumerate().map(|(answer, slots)| {
+        code(aggregate, slots).unwrap_or_else(|OutOfRange| {
+            let message = format!("the result of {} is out of the range of {data_type}", aggregate.name);
+            failures.push(Failure { answer, column: aggregate.name.clone(), message });
+            None
+        })
+    });
+    let codes: Vec<Option<i128>> = answers.collect();
     from_codes(&codes, data_type)
+}
+
+/// A result that its type cannot hold.
+pub(super) struct OutOfRange;
+
+/// The integer code of an aggregate's answer, `None` for NULL. Panics on aggregates whose answers have none.
+#[inline]
+pub(super) fn code(aggregate: &Slots, slots: &[i128]) -> Result<Option<i128>, OutOfRange> {
+    let slot = aggregate.slot;
+    Ok(match &aggregate.kind {
+        Kind::Rows => Some(slots[super::layout::ROWS]),
+        Kind::Count | Kind::CountDistinct(_) => Some(slots[slot]),
+        Kind::BestOfGrowing { least, .. } | Kind::Best { least, .. } => {
+            let code = if *least { !slots[slot] } else { slots[slot] };
+            (slots[slot + 1] > 0).then_some(code)
+        }
+        Kind::Bits(_) => (slots[slot + 1] > 0).then_some(slots[slot]),
+        Kind::SumExact | Kind::AvgDecimal { .. } if slots[slot + 2] <= 0 => None,
+        Kind::SumExact | Kind::AvgDecimal { .. } => {
+            let (least, greatest) = aggregate.range;
+            let value = exact(&aggregate.kind, &slots[slot..slot + 3]);
+            Some(value.filter(|value| least <= *value && *value <= greatest).ok_or(OutOfRange)?)
+        }
+        Kind::SumFloat | Kind::AvgFloat | Kind::Moment(_) | Kind::Recomputed(_) => {
+            unreachable!("{} has no code", aggregate.name)
+        }
+    })
 }
 
 /// An exact sum or the mean of decimals; `None` beyond 128 bits. A mean is cut off towards zero, as DataFusion's is.

@@ -1,9 +1,12 @@
 //! The private table of a group-by: contributions in, −old +new out.
 
 use super::answer::{Answer, AnswerBuilder, Pick};
+use super::best::{Best, PLACE_AHEAD};
 use super::layout::{Kind, Layout, ROWS, Slots};
 use super::partial::{PartialGroups, Values};
+use crate::figures::Held;
 use crate::render::import::CHUNK_ROWS;
+use crate::render::meter::Holds;
 use crate::state::{Chunked, KeyTable};
 use beside::Beside;
 
@@ -39,10 +42,23 @@ impl SlotTable {
         &mut self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
     }
 
+    /// The memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK_GROUPS * self.width * size_of::<i128>()
+    }
+
     pub(super) fn grow_to(&mut self, groups: usize) {
         while self.chunks.len() * CHUNK_GROUPS < groups {
             self.chunks.push(vec![0; CHUNK_GROUPS * self.width]);
         }
+    }
+}
+
+impl Holds for Groups {
+    fn held(&self) -> Held {
+        let slots = self.keys.slots();
+        let beside: usize = self.beside.iter().map(|beside| beside.bytes_held(slots)).sum();
+        self.keys.held().and_bytes(self.slots.bytes() + self.marks.bytes() + beside)
     }
 }
 
@@ -65,6 +81,8 @@ pub(super) struct Groups {
     global: Option<u32>,
     /// The groups of the block that is being applied.
     block: Vec<u32>,
+    /// Which groups are let out, if not all.
+    best: Option<Best>,
 }
 
 impl Groups {
@@ -81,8 +99,14 @@ impl Groups {
             builder: AnswerBuilder::new(&layout),
             global: None,
             block: Vec::new(),
+            best: layout.best.as_ref().and_then(|best| Best::new(best, &layout)),
             layout,
         }
+    }
+
+    /// Whether there are no keys: then there is one group.
+    pub(super) fn is_global(&self) -> bool {
+        self.layout.keys == 0
     }
 
     /// Creates the group without keys, to be answered when the open time ends.
@@ -180,25 +204,18 @@ impl Groups {
     /// Ends the open time: emits what changed, forgets groups that have gone.
     pub(super) fn finish_time(&mut self, mut emit: impl FnMut(Answer)) {
         let width = self.layout.slots;
-        let mut picks: Vec<Pick> = Vec::new();
         let touched = std::mem::take(&mut self.touched);
-        for (index, (group, existed)) in touched.iter().enumerate() {
-            for beside in &mut self.beside {
-                beside.refresh(*group, self.slots.get_mut(*group));
-            }
-            let new = self.slots.get(*group);
-            let exists = self.global == Some(*group) || new[ROWS] > 0;
-            if *existed == exists && !(exists && self.layout.differ(&self.old[index * width..(index + 1) * width], new))
-            {
-                continue;
-            }
-            if *existed {
-                picks.push(Pick { group: *group, touched: index, old: true });
-            }
-            if exists {
-                picks.push(Pick { group: *group, touched: index, old: false });
-            }
+        for beside in &mut self.beside {
+            touched.iter().for_each(|(group, _)| beside.refresh(*group, self.slots.get_mut(*group)));
         }
+        let picks = match self.best.take() {
+            None => self.changed(&touched),
+            Some(mut best) => {
+                let picks = self.changed_of_best(&touched, &mut best);
+                self.best = Some(best);
+                picks
+            }
+        };
         for picks in picks.chunks(CHUNK_ROWS) {
             let slots = |pick: &Pick| {
                 if pick.old {
@@ -220,6 +237,76 @@ impl Groups {
             }
         }
         self.begin_time(touched);
+    }
+
+    /// Whether a touched group exists now, and whether its answer, if it had one before, differs.
+    #[inline]
+    fn outcome(&self, index: usize, group: u32) -> (bool, bool) {
+        let (width, new) = (self.layout.slots, self.slots.get(group));
+        let exists = self.global == Some(group) || new[ROWS] > 0;
+        (exists, self.layout.differ(&self.old[index * width..(index + 1) * width], new))
+    }
+
+    /// What leaves: answers of before, and those of now where they differ.
+    fn changed(&self, touched: &[(u32, bool)]) -> Vec<Pick> {
+        let mut picks: Vec<Pick> = Vec::new();
+        for (index, (group, existed)) in touched.iter().enumerate() {
+            let (exists, differs) = self.outcome(index, *group);
+            if *existed && exists && !differs {
+                continue;
+            }
+            picks.extend(existed.then(|| Pick::before(*group, index)));
+            picks.extend(exists.then(|| Pick::now(*group, index, 1)));
+        }
+        picks
+    }
+
+    /// The same of the groups that are let out.
+    fn changed_of_best(&self, touched: &[(u32, bool)], best: &mut Best) -> Vec<Pick> {
+        let width = self.layout.slots;
+        let fresh = touched.iter().filter(|(group, existed)| !existed && self.slots.get(*group)[ROWS] > 0);
+        let fresh: Vec<u32> = fresh.map(|(group, _)| *group).collect();
+        best.enter(&fresh, |group| self.keys.key(group));
+        let mut scores: Vec<(Option<i128>, Option<i128>)> = Vec::with_capacity(touched.len());
+        for (index, (group, existed)) in touched.iter().enumerate() {
+            if let Some((ahead, _)) = touched.get(index + PLACE_AHEAD) {
+                best.warm(*ahead);
+            }
+            let new = self.slots.get(*group);
+            let old = existed.then(|| best.score(&self.old[index * width..(index + 1) * width]));
+            let new = (new[ROWS] > 0).then(|| best.score(new));
+            scores.push((old, new));
+            if old != new {
+                best.change(*group, old, new);
+            }
+            if old.is_some() && new.is_none() {
+                best.leave(*group);
+            }
+        }
+        let mut picks: Vec<Pick> = Vec::new();
+        best.move_floors(
+            |group| self.slots.get(group),
+            |group, now| {
+                // Touched groups are looked at below.
+                if self.marks[group] != self.epoch {
+                    picks.push(Pick::now(group, 0, if now { 1 } else { -1 }));
+                }
+            },
+        );
+        for (index, (group, _)) in touched.iter().enumerate() {
+            let (old, new) = scores[index];
+            if old.is_none() && new.is_none() {
+                continue;
+            }
+            let (before, now) = best.lets_out(*group, old, new);
+            if before && now && !self.outcome(index, *group).1 {
+                continue;
+            }
+            picks.extend(before.then(|| Pick::before(*group, index)));
+            picks.extend(now.then(|| Pick::now(*group, index, 1)));
+        }
+        best.finish_time();
+        picks
     }
 
     fn begin_time(&mut self, mut touched: Vec<(u32, bool)>) {

@@ -18,8 +18,10 @@ use super::apply;
 use super::layout::Layout;
 use super::partial::{PartialGroups, Preaggregator};
 use crate::expr::{ScalarExpr, evaluate};
+use crate::figures::Held;
 use crate::plan::{Aggregate, JoinedSide};
 use crate::render::keyed::{KeyedRows, blocks, by_worker};
+use crate::render::meter::Holds;
 use crate::render::pending::Pending;
 use crate::render::{Chunks, Context};
 use crate::repr::{Chunk, Delta, RowCodec, Timestamp, any_null, hash_bytes, owner};
@@ -49,8 +51,9 @@ pub(in crate::render) fn join_reduce<'scope>(
     let above = Layout::above_join(&below, groups.map(|group| group.data_type.clone()).collect(), &unordered);
     let facts = preaggregate(facts, below.clone(), fact_side.keys.len(), null_equals_null, context);
     let partners = key_groups((partners, partner_schema), partner_side, null_equals_null, context);
-    let contributions = meet(facts, partners, below, context.peers);
-    Chunks::new(apply(contributions, above, context)).columns(&places, schema)
+    let contributions = meet(facts, partners, below, context);
+    let answers = apply(contributions, above, &context.meter.inside(), context);
+    Chunks::new(answers).columns(&places, schema, &context.meter)
 }
 
 /// The output's columns with the facts' groups first, and where each output column stands in them.
@@ -75,8 +78,10 @@ fn preaggregate<'scope>(
 ) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
     let (errors, position, peers) = (context.errors.clone(), context.position("aggregate below join"), context.peers);
     let mut preaggregator = Preaggregator::below_join(layout.clone(), join_keys);
+    let meter = context.meter.clone();
     stream.unary(Pipeline, "Preaggregate below join", move |_, _| {
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
                 for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
@@ -117,8 +122,10 @@ fn key_groups<'scope>(
     };
     let (key_codec, group_codec) = (codec(&side.keys), codec(&side.groups));
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
+    let meter = context.meter.clone();
     stream.unary(Pipeline, "Key groups", move |_, _| {
         move |input, output| {
+            let _busy = meter.enter();
             input.for_each(|capability, chunks| {
                 let mut session = output.session(&capability);
                 for Chunk { time, delta } in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
@@ -147,13 +154,17 @@ fn meet<'scope>(
     facts: Stream<'scope, Timestamp, Vec<PartialGroups>>,
     partners: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     below: Layout,
-    peers: usize,
+    context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
-    let mut known_facts = Facts::new(below.slots);
-    let mut known_partners = Multimap::default();
+    let (meter, peers) = (context.meter.clone(), context.peers);
+    let known = Known { facts: Facts::new(below.slots), partners: Multimap::default() };
+    let known = meter.holds(known);
     facts.binary_frontier(partners, by_worker(), by_worker(), "Join partial answers", move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         move |(facts, facts_frontier), (partners, partners_frontier), output| {
+            let _busy = meter.enter();
+            let mut known = known.borrow_mut();
+            let Known { facts: known_facts, partners: known_partners } = &mut *known;
             facts.for_each(|capability, partials| {
                 partials.drain(..).for_each(|p| pending.insert(&capability, p.time, Change::Facts(p)));
             });
@@ -183,6 +194,20 @@ fn meet<'scope>(
             }
         }
     })
+}
+
+/// Both sides' state.
+struct Known {
+    facts: Facts,
+    partners: Multimap,
+}
+
+impl Holds for Known {
+    fn held(&self) -> Held {
+        let mut held = self.facts.held();
+        held += self.partners.held();
+        held
+    }
 }
 
 /// Contributions of one time, added up per final group.

@@ -2,10 +2,10 @@
 
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::values::ValueKind;
+use super::values::{ValueKind, range};
 use crate::exact::Moment;
 use crate::expr::{Recomputed, ScalarExpr};
-use crate::plan::{Aggregate, AggregateFunc, BitFunc};
+use crate::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc};
 
 /// The slot that counts a group's rows: a group exists while it is above zero, never by its sums.
 pub(super) const ROWS: usize = 0;
@@ -28,6 +28,8 @@ pub(super) struct Layout {
     pub(super) schema: SchemaRef,
     /// Whether the row count itself is part of the answer.
     pub(super) rows_visible: bool,
+    /// Which groups can be of use above, if not all.
+    pub(super) best: Option<BestGroups>,
 }
 
 /// One aggregate's slots and where its argument comes from.
@@ -47,6 +49,8 @@ pub(super) struct Slots {
     pub(super) data_type: DataType,
     /// Whether a sum is over the different values only: these stand beside the slots.
     pub(super) distinct: bool,
+    /// The least and the greatest answer of an exact sum or mean.
+    pub(super) range: (i128, i128),
 }
 
 /// The kinds of accumulators. `count` counts the values that took part: without any, SUM, AVG, MIN, MAX are NULL.
@@ -114,6 +118,7 @@ impl Layout {
             slots: ROWS + 1,
             schema: schema.clone(),
             rows_visible: false,
+            best: None,
         };
         for aggregate in aggregates {
             let kind = kind_of(aggregate, append_only);
@@ -124,6 +129,10 @@ impl Layout {
                 name: aggregate.name.clone(),
                 data_type: aggregate.data_type.clone(),
                 distinct: aggregate.distinct && matches!(aggregate.func, AggregateFunc::Sum | AggregateFunc::Avg),
+                range: match kind {
+                    Kind::SumExact | Kind::AvgDecimal { .. } => range(&aggregate.data_type),
+                    _ => (i128::MIN, i128::MAX),
+                },
                 kind,
             };
             layout.slots += slots.kind.slots();
@@ -152,6 +161,7 @@ impl Layout {
             slots: ROWS + 1,
             schema: schema.clone(),
             rows_visible: false,
+            best: None,
         }
     }
 

@@ -6,23 +6,38 @@ use super::kind::{Function, Kind, float_of, float_value};
 use super::measure::Measure;
 use super::row::{MEASURE_BYTES, RowLayout, Slot, Value, code, measure_bytes, measure_of};
 use crate::plan::{Frame, FrameOffset, FrameUnits};
-use crate::state::{Cursor, Entry, FloatSum, Ordered, Weigh, Weightless};
+use crate::state::{Cursor, Entry, FloatSum, Ordered, Weigh, add_weights};
 
 /// Entries that a bound steps over before it seeks instead.
 const STEPS_MAX: usize = 64;
+/// Rows of a frame that are added up one by one; of more, what stands before the frame is taken from what stands before its
+/// end.
+const WALK_MAX: i64 = 32;
 
 /// A place between rows, copies counted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spot<const W: usize> {
-    cursor: Cursor<W>,
+pub(super) struct Spot {
+    cursor: Cursor,
     /// How many copies of the entry behind the cursor stand before the place.
     copy: i64,
 }
 
-impl<const W: usize> Spot<W> {
+impl Spot {
     fn position(&self) -> i64 {
-        self.cursor.before.rows + self.copy
+        self.cursor.rows + self.copy
     }
+}
+
+/// Where a bound of a frame belongs.
+enum Bound<'a> {
+    /// Before a row, by its place.
+    Row(i64),
+    /// Before the first row whose key is not less.
+    Key(&'a [u8]),
+    /// The same.
+    Measure([u8; MEASURE_BYTES]),
+    /// Behind all rows.
+    End,
 }
 
 /// One partition, to be read.
@@ -38,68 +53,97 @@ pub(super) struct Rows<'a, const W: usize, G: Weigh<W>> {
 
 impl<const W: usize, G: Weigh<W>> Rows<'_, W, G> {
     pub(super) fn len(&self) -> i64 {
-        self.tree.totals().rows
+        self.tree.rows()
     }
 
     /// The place before row `position`; behind all rows if there are not so many.
-    fn select(&self, position: i64) -> Spot<W> {
-        let cursor = self.tree.select(position, self.weigh);
-        let copy = if self.tree.get(&cursor).is_some() { position - cursor.before.rows } else { 0 };
+    fn select(&self, position: i64) -> Spot {
+        let cursor = self.tree.select(position);
+        let copy = if self.tree.get(&cursor).is_some() { position - cursor.rows } else { 0 };
         Spot { cursor, copy }
     }
 
-    /// Moves to before row `to`, which is not behind the last row's end.
-    fn go(&self, spot: &mut Spot<W>, to: i64) {
-        let mut steps = 0;
-        while spot.position() < to && steps < STEPS_MAX {
-            let Some(entry) = self.tree.get(&spot.cursor) else { return };
-            if to - spot.cursor.before.rows < entry.copies() {
-                spot.copy = to - spot.cursor.before.rows;
-                return;
+    /// Moves to a bound. Where that is a few steps ahead of a spot that is `placed`, `pass` gets the entries on the way and
+    /// how many of their copies were passed; the answer is whether it did.
+    fn go(&self, spot: &mut Spot, placed: bool, bound: Bound<'_>, pass: impl FnMut(Entry<'_>, i64)) -> bool {
+        match bound {
+            Bound::Row(to) => self.go_to_row(spot, placed, to, pass),
+            Bound::Key(key) => self.go_to_key(spot, placed, key, pass),
+            Bound::Measure(measure) => self.go_to_key(spot, placed, &measure, pass),
+            Bound::End => {
+                let there = placed && spot.position() == self.len();
+                *spot = Spot { cursor: self.tree.end(), copy: 0 };
+                there
             }
-            self.tree.step(&mut spot.cursor, self.weigh);
-            spot.copy = 0;
-            steps += 1;
-        }
-        if spot.position() != to {
-            *spot = self.select(to);
         }
     }
 
-    /// Moves forward to before the first entry whose key does not satisfy `less`.
-    fn go_while(&self, spot: &mut Spot<W>, less: impl Fn(&[u8]) -> bool) {
-        for _ in 0..STEPS_MAX {
-            match self.tree.get(&spot.cursor) {
-                Some(entry) if less(entry.key()) => self.tree.step(&mut spot.cursor, self.weigh),
-                _ => return,
+    fn go_to_row(&self, spot: &mut Spot, placed: bool, to: i64, mut pass: impl FnMut(Entry<'_>, i64)) -> bool {
+        if placed && spot.position() <= to {
+            for _ in 0..STEPS_MAX {
+                let entry = match self.tree.get(&spot.cursor) {
+                    Some(entry) if spot.position() < to => entry,
+                    _ => return true,
+                };
+                let ahead = to - spot.cursor.rows;
+                if ahead < entry.copies() {
+                    pass(entry, ahead - spot.copy);
+                    spot.copy = ahead;
+                    return true;
+                }
+                pass(entry, entry.copies() - spot.copy);
+                self.tree.step(&mut spot.cursor);
+                spot.copy = 0;
             }
         }
-        spot.cursor = self.tree.seek(less, self.weigh);
+        *spot = self.select(to);
+        false
     }
 
-    /// The sums of all rows before the place.
-    fn sums(&self, spot: &Spot<W>) -> [i128; W] {
-        let mut sums = spot.cursor.before.sums;
-        if spot.copy > 0
-            && let Some(entry) = self.tree.get(&spot.cursor)
-        {
-            let weights = self.weigh.weigh(entry.payload());
-            for (sum, weight) in sums.iter_mut().zip(&weights) {
-                *sum = sum.wrapping_add(weight.wrapping_mul(i128::from(spot.copy)));
+    fn go_to_key(&self, spot: &mut Spot, placed: bool, key: &[u8], mut pass: impl FnMut(Entry<'_>, i64)) -> bool {
+        if placed {
+            for _ in 0..STEPS_MAX {
+                match self.tree.get(&spot.cursor) {
+                    Some(entry) if entry.key() < key => {
+                        pass(entry, entry.copies() - spot.copy);
+                        self.tree.step(&mut spot.cursor);
+                        spot.copy = 0;
+                    }
+                    _ => return true,
+                }
             }
+        }
+        *spot = Spot { cursor: self.tree.seek(key), copy: 0 };
+        false
+    }
+
+    /// The sums of the rows from `spot` to row `to`; the negative of them if that stands before.
+    fn sums_between(&self, spot: &Spot, to: i64) -> [i128; W] {
+        let mut sums = [0; W];
+        if (0..=WALK_MAX).contains(&(to - spot.position())) {
+            let mut spot = *spot;
+            self.walk(&mut spot, to, |entry, copies, _| {
+                add_weights(&mut sums, &self.weigh.weigh(entry.payload()), copies);
+            });
+            return sums;
+        }
+        let before = self.tree.sums_before(spot.position(), self.weigh);
+        sums = self.tree.sums_before(to, self.weigh);
+        for (sum, before) in sums.iter_mut().zip(&before) {
+            *sum = sum.wrapping_sub(*before);
         }
         sums
     }
 
     /// Calls `visit` with entries and how many of their copies stand from `spot` to row `to`, and moves there.
-    fn walk(&self, spot: &mut Spot<W>, to: i64, mut visit: impl FnMut(&Entry, i64, i64)) {
+    fn walk(&self, spot: &mut Spot, to: i64, mut visit: impl FnMut(Entry<'_>, i64, i64)) {
         while spot.position() < to {
             let Some(entry) = self.tree.get(&spot.cursor) else { return };
             let copies = (entry.copies() - spot.copy).min(to - spot.position());
             let end = spot.position() + copies;
             visit(entry, copies, end);
             if spot.copy + copies == entry.copies() {
-                self.tree.step(&mut spot.cursor, self.weigh);
+                self.tree.step(&mut spot.cursor);
                 spot.copy = 0;
             } else {
                 spot.copy += copies;
@@ -112,7 +156,7 @@ impl<const W: usize, G: Weigh<W>> Rows<'_, W, G> {
 pub(super) struct Place<'a> {
     /// Its place from 0, copies counted.
     pub(super) position: i64,
-    pub(super) entry: &'a Entry,
+    pub(super) entry: Entry<'a>,
     /// The places of its first peer and behind its last.
     pub(super) peers: (i64, i64),
     /// How many groups of peers stand before its own, where groups are counted.
@@ -122,9 +166,13 @@ pub(super) struct Place<'a> {
 /// The functions that share a frame, and where the frame is.
 pub(super) struct MovingFrame<const W: usize> {
     frame: Frame,
-    start: Spot<W>,
-    end: Spot<W>,
-    walkers: Vec<Walker<W>>,
+    /// Whether the bounds are where they were for some row.
+    placed: bool,
+    start: Spot,
+    end: Spot,
+    /// The sums of the rows between the bounds.
+    sums: [i128; W],
+    walkers: Vec<Walker>,
 }
 
 impl<const W: usize> MovingFrame<W> {
@@ -144,19 +192,26 @@ impl<const W: usize> MovingFrame<W> {
             start: spot,
             end: spot,
         });
-        MovingFrame { frame, start: spot, end: spot, walkers: walkers.collect() }
+        MovingFrame { frame, placed: false, start: spot, end: spot, sums: [0; W], walkers: walkers.collect() }
     }
 
     /// Moves the frame to a row. Rows come in order.
     pub(super) fn move_to<G: Weigh<W>>(&mut self, place: &Place<'_>, rows: &Rows<'_, W, G>) {
-        match self.frame.start {
-            None => self.start = Spot { cursor: rows.tree.start(), copy: 0 },
-            Some(offset) => bound(&mut self.start, self.frame.units, &offset, false, place, rows),
+        let (units, placed) = (self.frame.units, self.placed);
+        let start = self.frame.start.map_or(Bound::Row(0), |offset| bound(units, &offset, false, place, rows));
+        let end = self.frame.end.map_or(Bound::End, |offset| bound(units, &offset, true, place, rows));
+        let sums = &mut self.sums;
+        let mut pass = |entry: Entry<'_>, copies: i64| {
+            if W > 0 {
+                add_weights(sums, &rows.weigh.weigh(entry.payload()), copies);
+            }
+        };
+        let followed = rows.go(&mut self.end, placed, end, &mut pass);
+        let followed = rows.go(&mut self.start, placed, start, |entry, copies| pass(entry, -copies)) && followed;
+        if W > 0 && !followed {
+            self.sums = rows.sums_between(&self.start, self.end.position());
         }
-        match self.frame.end {
-            None => self.end = Spot { cursor: rows.tree.end(), copy: 0 },
-            Some(offset) => bound(&mut self.end, self.frame.units, &offset, true, place, rows),
-        }
+        self.placed = true;
         let (start, end) = (self.start.position(), self.end.position().max(self.start.position()));
         for walker in &mut self.walkers {
             walker.move_to(start, end, rows);
@@ -172,13 +227,7 @@ impl<const W: usize> MovingFrame<W> {
             }
             kind if kind.walks() => self.walkers[walker].answer(),
             kind if start == end => kind.summed(0, &[0; W]),
-            kind => {
-                let (mut sums, before) = (rows.sums(&self.end), rows.sums(&self.start));
-                for (sum, before) in sums.iter_mut().zip(&before) {
-                    *sum = sum.wrapping_sub(*before);
-                }
-                kind.summed(end - start, &sums)
-            }
+            kind => kind.summed(end - start, &self.sums),
         }
     }
 
@@ -222,7 +271,7 @@ impl<const W: usize> MovingFrame<W> {
                         return value;
                     }
                 }
-                rows.tree.step(&mut spot.cursor, rows.weigh);
+                rows.tree.step(&mut spot.cursor);
                 spot.copy = 0;
             }
             return default.clone();
@@ -232,7 +281,7 @@ impl<const W: usize> MovingFrame<W> {
         loop {
             // The entry behind the cursor has rows before `behind`, or none yet.
             if let Some(entry) = rows.tree.get(&cursor) {
-                let first = cursor.before.rows.max(start);
+                let first = cursor.rows.max(start);
                 let value = rows.layout.value(entry.payload(), slot);
                 if behind > first && value != Value::Null {
                     left -= behind - first;
@@ -242,63 +291,52 @@ impl<const W: usize> MovingFrame<W> {
                 }
                 behind = behind.min(first);
             }
-            if behind <= start || !rows.tree.step_back(&mut cursor, rows.weigh) {
+            if behind <= start || !rows.tree.step_back(&mut cursor) {
                 return default.clone();
             }
         }
     }
 }
 
-/// Moves a bound of a frame to where it is for a row: before the frame's first row, or behind its last.
-fn bound<const W: usize, G: Weigh<W>>(
-    spot: &mut Spot<W>,
+/// Where a bound of a frame is for a row: before the frame's first row, or behind its last.
+fn bound<'a, const W: usize, G: Weigh<W>>(
     units: FrameUnits,
     offset: &FrameOffset,
     is_end: bool,
     place: &Place<'_>,
-    rows: &Rows<'_, W, G>,
-) {
-    let last = rows.len();
-    let clamped = |position: i128| i64::try_from(position.clamp(0, i128::from(last))).expect("between 0 and an i64");
+    rows: &Rows<'a, W, G>,
+) -> Bound<'a> {
+    let clamped =
+        |position: i128, last: i64| i64::try_from(position.clamp(0, i128::from(last))).expect("between 0 and an i64");
     match (units, offset) {
         (FrameUnits::Rows, offset) => {
             let count = if let FrameOffset::Count(count) = offset { *count } else { 0 };
             let position = i128::from(place.position).saturating_add(count).saturating_add(i128::from(is_end));
-            rows.go(spot, clamped(position));
+            Bound::Row(clamped(position, rows.len()))
         }
         (FrameUnits::Range | FrameUnits::Groups, FrameOffset::Current) => {
-            rows.go(spot, if is_end { place.peers.1 } else { place.peers.0 });
+            Bound::Row(if is_end { place.peers.1 } else { place.peers.0 })
         }
         (FrameUnits::Groups, FrameOffset::Count(count)) => {
             let group = i128::from(place.group).saturating_add(*count).saturating_add(i128::from(is_end));
-            let groups = rows.groups.totals().rows;
-            let group = group.clamp(0, i128::from(groups));
-            let cursor = rows.groups.select(i64::try_from(group).expect("between 0 and an i64"), &Weightless);
-            match rows.groups.get(&cursor) {
-                Some(first) => {
-                    let prefix = first.key();
-                    *spot = Spot { cursor: rows.tree.seek(|key| key < prefix, rows.weigh), copy: 0 };
-                }
-                None => *spot = Spot { cursor: rows.tree.end(), copy: 0 },
-            }
+            let cursor = rows.groups.select(clamped(group, rows.groups.rows()));
+            rows.groups.get(&cursor).map_or(Bound::End, |first| Bound::Key(first.key()))
         }
         (_, offset) => {
             let measure = measure_of(&place.entry.key()[..MEASURE_BYTES]);
-            let bytes = measure_bytes(rows.measure.moved(measure, offset));
-            if is_end {
-                rows.go_while(spot, |key| key[..MEASURE_BYTES] <= bytes[..]);
-            } else {
-                rows.go_while(spot, |key| key[..MEASURE_BYTES] < bytes[..]);
+            match (rows.measure.moved(measure, offset), is_end) {
+                (i128::MAX, true) => Bound::End,
+                (bound, _) => Bound::Measure(measure_bytes(bound + i128::from(is_end))),
             }
         }
     }
 }
 
 /// What is kept of a frame's rows where sums do not tell the answer.
-struct Walker<const W: usize> {
+struct Walker {
     values: Walked,
-    start: Spot<W>,
-    end: Spot<W>,
+    start: Spot,
+    end: Spot,
 }
 
 enum Walked {
@@ -316,8 +354,8 @@ enum Walked {
     },
 }
 
-impl<const W: usize> Walker<W> {
-    fn move_to<G: Weigh<W>>(&mut self, start: i64, end: i64, rows: &Rows<'_, W, G>) {
+impl Walker {
+    fn move_to<const W: usize, G: Weigh<W>>(&mut self, start: i64, end: i64, rows: &Rows<'_, W, G>) {
         if start < self.start.position() || start >= self.end.position() || end < self.end.position() {
             // Nothing of the old frame is in the new one, or the frame moved back: begin anew.
             match &mut self.values {
@@ -349,7 +387,7 @@ impl<const W: usize> Walker<W> {
 }
 
 impl Walked {
-    fn add(&mut self, layout: &RowLayout, entry: &Entry, copies: i64, behind: i64) {
+    fn add(&mut self, layout: &RowLayout, entry: Entry<'_>, copies: i64, behind: i64) {
         match self {
             Walked::Floats { slot, sum, count, .. } => {
                 if let Some(code) = code(entry.payload(), *slot) {
@@ -387,7 +425,7 @@ impl Walked {
         }
     }
 
-    fn remove(&mut self, entry: &Entry, copies: i64) {
+    fn remove(&mut self, entry: Entry<'_>, copies: i64) {
         if let Walked::Floats { slot, sum, count, .. } = self
             && let Some(code) = code(entry.payload(), *slot)
         {

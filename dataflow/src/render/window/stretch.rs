@@ -1,53 +1,54 @@
 //! The answers of the rows in a stretch of an order.
 
+use smallvec::SmallVec;
+
 use super::frames::{MovingFrame, Place, Rows};
 use super::kind::{Function, Kind, float_value, tile};
-use super::reach::{Interval, behind};
+use super::reach::{Intervals, behind};
 use super::row::{Value, order_len};
 use crate::plan::{Frame, FrameOffset, FrameUnits, RowLimit};
-use crate::state::{Cursor, Weigh, Weightless};
+use crate::state::{Cursor, Weigh};
 
 /// Entries that are looked at for the end of a group of peers before it is sought.
 const PEERS_STEPS: usize = 8;
 
-/// What the operator asks of every row.
-pub(super) struct Asked<'a> {
-    pub(super) functions: &'a [Function],
+/// What the operator asks of every row, and how the functions get their answers.
+pub(super) struct Asked {
+    pub(super) functions: Vec<Function>,
     pub(super) limit: Option<RowLimit>,
-}
-
-/// How the functions get their answers.
-struct Plan {
+    frames: Vec<Frame>,
     /// Per function: its frame, by number, and its number among the functions of the frame that walk.
     places: Vec<Option<(usize, usize)>>,
     /// Whether anybody asks for peers, and for the number of groups.
     peers: bool,
-    groups: bool,
+    pub(super) groups: bool,
 }
 
-impl Asked<'_> {
-    fn frames(&self) -> (Plan, Vec<Frame>) {
+impl Asked {
+    /// The answers of `functions` for the rows that `limit` lets leave.
+    pub(super) fn new(functions: Vec<Function>, limit: Option<RowLimit>) -> Asked {
         let mut frames: Vec<(Frame, usize)> = Vec::new();
-        let mut plan = Plan { places: Vec::new(), peers: false, groups: false };
-        for Function { kind, frame, .. } in self.functions {
+        let (mut peers, mut groups) = (false, false);
+        let mut places = Vec::with_capacity(functions.len());
+        for Function { kind, frame, .. } in &functions {
             if kind.ranks() {
-                plan.peers |= !matches!(kind, Kind::RowNumber | Kind::Ntile(_));
-                plan.groups |= matches!(kind, Kind::DenseRank);
-                plan.places.push(None);
+                peers |= !matches!(kind, Kind::RowNumber | Kind::Ntile(_));
+                groups |= matches!(kind, Kind::DenseRank);
+                places.push(None);
                 continue;
             }
             let current = [frame.start, frame.end].contains(&Some(FrameOffset::Current));
-            plan.peers |= current && frame.units != FrameUnits::Rows;
-            plan.groups |= frame.units == FrameUnits::Groups;
+            peers |= current && frame.units != FrameUnits::Rows;
+            groups |= frame.units == FrameUnits::Groups;
             let at = frames.iter().position(|(known, _)| known == frame).unwrap_or_else(|| {
                 frames.push((*frame, 0));
                 frames.len() - 1
             });
-            plan.places.push(Some((at, frames[at].1)));
+            places.push(Some((at, frames[at].1)));
             frames[at].1 += usize::from(kind.walks());
         }
-        plan.peers |= plan.groups;
-        (plan, frames.into_iter().map(|(frame, _)| frame).collect())
+        let frames = frames.into_iter().map(|(frame, _)| frame).collect();
+        Asked { functions, limit, frames, places, peers: peers || groups, groups }
     }
 
     /// Calls `visit` with every row in `intervals` that leaves, copy by copy in order: its key, how much of that is the
@@ -55,54 +56,53 @@ impl Asked<'_> {
     pub(super) fn answers<const W: usize, G: Weigh<W>>(
         &self,
         rows: &Rows<'_, W, G>,
-        intervals: &[Interval],
+        intervals: &Intervals,
         mut visit: impl FnMut(&[u8], usize, &[Value]),
     ) {
-        let (plan, frames) = self.frames();
-        let mut frames: Vec<MovingFrame<W>> = frames
-            .into_iter()
-            .map(|frame| MovingFrame::new(frame, self.functions.iter().filter(|f| f.frame == frame), rows))
+        let mut frames: SmallVec<[MovingFrame<W>; 1]> = self
+            .frames
+            .iter()
+            .map(|frame| MovingFrame::new(*frame, self.functions.iter().filter(|f| f.frame == *frame), rows))
             .collect();
-        let mut values = Vec::with_capacity(self.functions.len());
+        let mut values = SmallVec::new();
         let end = self.limit.map_or(i64::MAX, |limit| limit.end());
         let offset = self.limit.map_or(0, |limit| limit.offset);
-        for (low, high) in intervals {
-            let mut cursor = rows.tree.seek(|key| key < low.as_slice(), rows.weigh);
+        for (low, high) in intervals.iter() {
+            let mut cursor = rows.tree.seek(low);
             let mut peers = Peers::default();
             while let Some(entry) = rows.tree.get(&cursor) {
-                if cursor.before.rows >= end || high.as_ref().is_some_and(|high| entry.key() >= high.as_slice()) {
+                if cursor.rows >= end || high.is_some_and(|high| entry.key() >= high) {
                     break;
                 }
                 let order = order_len(entry.payload());
-                if plan.peers {
-                    peers.move_to(&cursor, &entry.key()[..order], plan.groups, rows);
+                if self.peers {
+                    peers.move_to(&cursor, &entry.key()[..order], self.groups, rows);
                 }
                 for copy in 0..entry.copies() {
-                    let position = cursor.before.rows + copy;
+                    let position = cursor.rows + copy;
                     if position < offset || position >= end {
                         continue;
                     }
                     let place = Place { position, entry, peers: (peers.start, peers.end), group: peers.group };
-                    self.answer(&plan, &mut frames, &place, rows, &mut values);
+                    self.answer(&mut frames, &place, rows, &mut values);
                     visit(entry.key(), order, &values);
                 }
-                rows.tree.step(&mut cursor, rows.weigh);
+                rows.tree.step(&mut cursor);
             }
         }
     }
 
     fn answer<const W: usize, G: Weigh<W>>(
         &self,
-        plan: &Plan,
         frames: &mut [MovingFrame<W>],
         place: &Place<'_>,
         rows: &Rows<'_, W, G>,
-        values: &mut Vec<Value>,
+        values: &mut SmallVec<[Value; 2]>,
     ) {
         values.clear();
         frames.iter_mut().for_each(|frame| frame.move_to(place, rows));
         let count = rows.len();
-        for (function, at) in self.functions.iter().zip(&plan.places) {
+        for (function, at) in self.functions.iter().zip(&self.places) {
             values.push(match (&function.kind, at) {
                 (_, Some((frame, walker))) => frames[*frame].answer(function, *walker, rows),
                 (Kind::RowNumber, _) => Value::Code(i128::from(place.position + 1)),
@@ -121,7 +121,9 @@ impl Asked<'_> {
 /// The group of peers that the rows have reached.
 #[derive(Default)]
 struct Peers {
-    prefix: Option<Vec<u8>>,
+    /// What the keys of the group begin with, once one is reached.
+    prefix: SmallVec<[u8; 40]>,
+    reached: bool,
     start: i64,
     end: i64,
     group: i64,
@@ -130,38 +132,37 @@ struct Peers {
 impl Peers {
     fn move_to<const W: usize, G: Weigh<W>>(
         &mut self,
-        cursor: &Cursor<W>,
+        cursor: &Cursor,
         prefix: &[u8],
         groups: bool,
         rows: &Rows<'_, W, G>,
     ) {
-        if self.prefix.as_deref() == Some(prefix) {
+        if self.reached && self.prefix.as_slice() == prefix {
             return;
         }
-        if self.prefix.is_some() {
+        if self.reached {
             // Rows come in order: this is the next group.
-            self.start = cursor.before.rows;
+            self.start = cursor.rows;
             self.group += 1;
         } else {
-            self.start = rows.tree.seek(|key| key < prefix, rows.weigh).before.rows;
+            self.start = rows.tree.seek(prefix).rows;
             if groups {
-                self.group = rows.groups.seek(|key| key < prefix, &Weightless).before.entries;
+                self.group = rows.groups.seek(prefix).rows;
             }
         }
-        self.prefix = Some(prefix.to_vec());
+        self.reached = true;
+        self.prefix.clear();
+        self.prefix.extend_from_slice(prefix);
         let mut ahead = *cursor;
         for _ in 0..PEERS_STEPS {
             match rows.tree.get(&ahead) {
-                Some(entry) if entry.key().starts_with(prefix) => rows.tree.step(&mut ahead, rows.weigh),
+                Some(entry) if entry.key().starts_with(prefix) => rows.tree.step(&mut ahead),
                 _ => {
-                    self.end = ahead.before.rows;
+                    self.end = ahead.rows;
                     return;
                 }
             }
         }
-        self.end = match behind(prefix) {
-            Some(high) => rows.tree.seek(|key| key < high.as_slice(), rows.weigh).before.rows,
-            None => rows.len(),
-        };
+        self.end = behind(prefix).map_or(rows.len(), |high| rows.tree.seek(&high).rows);
     }
 }

@@ -43,22 +43,22 @@ pub(super) fn details(
         details.push(format!("leaves: {fetch}{offset}"));
     }
     details.extend(functions.iter().map(|function| text(function, columns)));
-    if limit.is_none() && functions.iter().any(|function| moves_rows_behind(&function.call)) {
+    if limit.is_none() && functions.iter().any(|function| rank_name(&function.call).is_some()) {
         details.push("a change moves every row behind it: of large partitions keep the first rows only".to_owned());
     }
     details
 }
 
-/// Whether the answers of all rows behind a change can change with it.
-fn moves_rows_behind(call: &WindowCall) -> bool {
-    matches!(
-        call,
-        WindowCall::RowNumber
-            | WindowCall::Rank
-            | WindowCall::DenseRank
-            | WindowCall::PercentRank
-            | WindowCall::CumeDist
-    )
+/// The name of a rank: a change can change the answers of all rows behind it.
+pub(super) fn rank_name(call: &WindowCall) -> Option<&'static str> {
+    match call {
+        WindowCall::RowNumber => Some("row_number"),
+        WindowCall::Rank => Some("rank"),
+        WindowCall::DenseRank => Some("dense_rank"),
+        WindowCall::PercentRank => Some("percent_rank"),
+        WindowCall::CumeDist => Some("cume_dist"),
+        WindowCall::Ntile(_) | WindowCall::Lag { .. } | WindowCall::Nth { .. } | WindowCall::Aggregate(_) => None,
+    }
 }
 
 fn text(function: &WindowFunction, columns: &[String]) -> String {

@@ -11,13 +11,14 @@ use headwater_dataflow::exact::Moment;
 use headwater_dataflow::expr::{AggregateCall, Recomputed, ScalarExpr};
 use headwater_dataflow::plan::{Aggregate, AggregateFunc, BitFunc};
 
-use super::{Flow, Lowering, Refusal, bind, grouping};
+use super::{Flow, Lowering, Refusal, bind};
 use crate::sql::locate::Construct;
+use crate::sql::session::grouping_sets::grouping_set;
 use crate::sql::session::types::sql_name;
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, grouping: &Grouping) -> Result<Flow, Refusal> {
-        if let Some(set) = grouping::grouping_set(grouping) {
+        if let Some(set) = grouping_set(grouping) {
             return self.grouping_sets(grouping, set);
         }
         let input = self.plan(&grouping.input)?;

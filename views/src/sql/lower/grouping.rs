@@ -2,30 +2,26 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Aggregate as Grouping, Expr, GroupingSet};
+use datafusion::logical_expr::{Aggregate as Grouping, GroupingSet};
 use datafusion::physical_expr::expressions::Literal;
 use headwater_dataflow::expr::ScalarExpr;
 use headwater_dataflow::plan::{Aggregate, NodeId};
 
 use super::{Flow, Lowering, Refusal, bind};
 use crate::sql::locate::Construct;
-
-/// The most sets of one query: each is an operator with a table of its own.
-const SETS_MAX: usize = 256;
-
-/// The grouping sets of a query that has any.
-pub(super) fn grouping_set(grouping: &Grouping) -> Option<&GroupingSet> {
-    match grouping.group_expr.as_slice() {
-        [Expr::GroupingSet(set)] => Some(set),
-        _ => None,
-    }
-}
+use crate::sql::session::grouping_sets::{KeySet, SETS_MAX, key_sets};
 
 impl Lowering<'_> {
     pub(super) fn grouping_sets(&mut self, grouping: &Grouping, set: &GroupingSet) -> Result<Flow, Refusal> {
-        let sets = enumerate(set)?;
+        let sets = key_sets(grouping, set)?.ok_or_else(|| {
+            Refusal::new(
+                Construct::GroupingSets,
+                format!("more than {SETS_MAX} grouping sets"),
+                "name those you need: GROUPING SETS ((a, b), (a), ())",
+            )
+        })?;
         let input = self.plan(&grouping.input)?;
         let schema = self.nodes.schema(input.node);
         let fields = grouping.schema.fields();
@@ -42,10 +38,8 @@ impl Lowering<'_> {
             .map(|(expr, field)| self.function(expr, &input, &schema, field.name(), field.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
         let mut nodes = Vec::with_capacity(sets.len());
-        for (index, set) in sets.iter().enumerate() {
-            let present: Vec<bool> = exprs.iter().map(|expr| set.contains(expr)).collect();
-            let earlier = sets[..index].iter().filter(|earlier| same_set(earlier, set)).count();
-            let id = grouping_id(&present, earlier, fields[keys.len()].data_type())?;
+        for KeySet { present, id } in sets {
+            let id = literal(id, Grouping::INTERNAL_GROUPING_ID);
             nodes.push(self.grouped_by(input.node, &keys, &present, &aggregates, id)?);
         }
         let types: SchemaRef = Arc::new(grouping.schema.as_arrow().clone());
@@ -90,43 +84,6 @@ impl Lowering<'_> {
         project.extend((0..aggregates.len()).map(|index| bind::column(&schema, count + index)));
         Ok(self.nodes.mfp(grouped, Vec::new(), project))
     }
-}
-
-/// The sets one by one.
-fn enumerate(set: &GroupingSet) -> Result<Vec<Vec<Expr>>, Refusal> {
-    let too_many = || {
-        Refusal::new(
-            Construct::GroupingSets,
-            format!("more than {SETS_MAX} grouping sets"),
-            "name those you need: GROUPING SETS ((a, b), (a), ())",
-        )
-    };
-    let sets: Vec<Vec<Expr>> = match set {
-        GroupingSet::GroupingSets(sets) => sets.clone(),
-        GroupingSet::Rollup(exprs) => (0..=exprs.len()).rev().map(|count| exprs[..count].to_vec()).collect(),
-        GroupingSet::Cube(exprs) if exprs.len() > 8 => return Err(too_many()),
-        GroupingSet::Cube(exprs) => {
-            let subset = |mask: u32| {
-                let chosen = exprs.iter().enumerate().filter(|(index, _)| mask >> index & 1 == 1);
-                chosen.map(|(_, expr)| expr.clone()).collect()
-            };
-            (0..1_u32 << exprs.len()).rev().map(subset).collect()
-        }
-    };
-    if sets.len() > SETS_MAX { Err(too_many()) } else { Ok(sets) }
-}
-
-fn same_set(a: &[Expr], b: &[Expr]) -> bool {
-    a.iter().all(|expr| b.contains(expr)) && b.iter().all(|expr| a.contains(expr))
-}
-
-/// The number by which GROUPING() knows a set: one bit per key, the last key's lowest, 1 where the key is not in the set;
-/// above them how many equal sets came before.
-fn grouping_id(present: &[bool], earlier: usize, data_type: &DataType) -> Result<ScalarExpr, Refusal> {
-    let missing = present.iter().fold(0_u64, |id, here| id << 1 | u64::from(!here));
-    let id = missing | (earlier as u64) << present.len();
-    let value = ScalarValue::UInt64(Some(id)).cast_to(data_type)?;
-    Ok(literal(value, Grouping::INTERNAL_GROUPING_ID))
 }
 
 fn literal(value: ScalarValue, name: &str) -> ScalarExpr {

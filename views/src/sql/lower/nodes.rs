@@ -93,11 +93,12 @@ impl Nodes {
                 self.push_mfp(below, filters, project)
             }
             op @ Op::Get { .. } if only_renames => self.push(op, schema, append_only),
-            Op::Reduce { input: below, mut keys, mut aggregates, append_only: growing } if only_renames => {
+            Op::Reduce { input: below, mut keys, mut aggregates, append_only: growing, best } if only_renames => {
                 let names = project.iter().map(|expr| &expr.name);
                 let old = keys.iter_mut().map(|key| &mut key.name).chain(aggregates.iter_mut().map(|a| &mut a.name));
                 old.zip(names).for_each(|(old, name)| old.clone_from(name));
-                self.push(Op::Reduce { input: below, keys, aggregates, append_only: growing }, schema, append_only)
+                let op = Op::Reduce { input: below, keys, aggregates, append_only: growing, best };
+                self.push(op, schema, append_only)
             }
             _ => self.push_mfp(input, Vec::new(), project),
         }
@@ -203,7 +204,8 @@ impl Nodes {
         }
         let fields: Vec<Arc<Field>> = keys.iter().map(bind::field).chain(aggregates.iter().map(output_field)).collect();
         let append_only = self.append_only(input);
-        self.push(Op::Reduce { input, keys, aggregates, append_only }, Arc::new(Schema::new(fields)), false)
+        let op = Op::Reduce { input, keys, aggregates, append_only, best: None };
+        self.push(op, Arc::new(Schema::new(fields)), false)
     }
 
     /// Rows in order: all, or those that `limit` lets out, with one more column a function.
@@ -422,9 +424,12 @@ fn same(a: &Op, b: &Op) -> bool {
                 && same_exprs(af.as_slice(), bf.as_slice())
         }
         (
-            Op::Reduce { input: a, keys: ak, aggregates: aa, append_only: ao },
-            Op::Reduce { input: b, keys: bk, aggregates: ba, append_only: bo },
-        ) => a == b && ao == bo && same_exprs(ak, bk) && aa.len() == ba.len() && aa.iter().zip(ba).all(same_aggregate),
+            Op::Reduce { input: a, keys: ak, aggregates: aa, append_only: ao, best: abest },
+            Op::Reduce { input: b, keys: bk, aggregates: ba, append_only: bo, best: bbest },
+        ) => {
+            let aggregates = || aa.len() == ba.len() && aa.iter().zip(ba).all(same_aggregate);
+            a == b && ao == bo && abest == bbest && same_exprs(ak, bk) && aggregates()
+        }
         (Op::Distinct { input: a }, Op::Distinct { input: b }) => a == b,
         (
             Op::Unnest { input: a, lists: al, structs: ast, empty: ae },

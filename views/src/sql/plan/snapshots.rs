@@ -330,7 +330,7 @@ fn outer_and_anti_joins() {
 fn windows_and_top_rows() {
     insta::assert_snapshot!(explained("SELECT invoice, ntile(5) OVER (ORDER BY price, invoice) AS tile, lag(price) OVER (PARTITION BY product ORDER BY at DESC) AS before FROM lines"), @r#"
     Project
-        project: invoice, CAST(ntile(5) AS Int64) AS tile, lag(lines.price) PARTITION BY [lines.product] ORDER BY [lines.at DESC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS before
+        project: invoice, ntile(5) AS tile, lag(lines.price) PARTITION BY [lines.product] ORDER BY [lines.at DESC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS before
       Window (private tree per partition)
           one partition
           order: price, invoice

@@ -365,6 +365,45 @@ fn what_the_planner_gets_wrong_is_right() {
     // A float beside a decimal, and a number too large for BIGINT.
     assert_eq!(row("SELECT max(x) FROM (VALUES (1.5), ('NaN'::DOUBLE PRECISION)) AS t (x)"), "NaN");
     assert_eq!(row("SELECT max(x) FROM (VALUES (1), (18446744073709551615)) AS t (x)"), "18446744073709551615");
+    // Keys that are constant in parts of a union, and NULL in some grouping sets.
+    let union = "(SELECT 'a' AS x FROM products UNION ALL SELECT 'b' AS x FROM products) AS t";
+    for (groups, rows) in [("CUBE (x, 2.25)", "6"), ("ROLLUP (x, 2.25)", "5"), ("GROUPING SETS ((2.25), (), ())", "3")]
+    {
+        assert_eq!(
+            row(&format!("SELECT count(*) FROM (SELECT 1 FROM {union} GROUP BY {groups}) AS g")),
+            rows,
+            "{groups}"
+        );
+    }
+    let totals = "SELECT count(x), min(x), sum(n), sum(g) FROM (SELECT x, count(*) AS n, grouping(x) AS g FROM";
+    assert_eq!(row(&format!("{totals} {union} GROUP BY GROUPING SETS ((x), ())) AS g")), "2 | a | 8 | 1");
+    assert_eq!(
+        row(&format!("{totals} {union} WHERE x = 'c' GROUP BY GROUPING SETS ((x), ())) AS g")),
+        "0 | NULL | 0 | 1"
+    );
+    // An order asked for above an OFFSET, copies in BIT_XOR(DISTINCT), columns of one name on both sides of a join.
+    let skipped = "(SELECT invoice, price FROM lines ORDER BY price OFFSET 3) AS t";
+    let last = row("SELECT invoice FROM lines ORDER BY price DESC LIMIT 1");
+    assert_eq!(
+        row(&format!(
+            "SELECT min(invoice) FROM (SELECT *, row_number() OVER (ORDER BY price DESC) FROM {skipped}) AS n"
+        )),
+        last
+    );
+    assert_eq!(
+        row("SELECT bit_xor(DISTINCT x), count(*) FROM (VALUES (6, 1), (6, 1)) AS t (x, y) GROUP BY y"),
+        "6 | 2"
+    );
+    let sides = "(VALUES (1, 5), (1, NULL)) AS a (k, v), (VALUES (1, 5, 1), (1, NULL, 2)) AS b (k, v, n)";
+    assert_eq!(
+        row(&format!("SELECT count(*) FROM {sides} WHERE a.k = b.k AND n > 1 AND COALESCE(b.v, a.v) >= (SELECT 5)")),
+        "1"
+    );
+    let all = "SELECT invoice FROM (SELECT invoice, max(price) AS p FROM lines GROUP BY invoice) AS t ORDER BY p DESC";
+    assert_eq!(row(&format!("SELECT count(*) FROM ({all} LIMIT {}) AS t", i64::MAX)), "3");
+    // What is computed with places is BIGINT.
+    let numbered = plan_read("SELECT row_number() OVER (ORDER BY price) * 2 AS n FROM lines", &Shop).unwrap();
+    assert_eq!(*numbered.schema().field(0).data_type(), arrow::datatypes::DataType::Int64);
     let names = |query| -> Vec<String> {
         plan_read(query, &Shop).unwrap().schema().fields().iter().map(|field| field.name().clone()).collect()
     };

@@ -347,11 +347,13 @@ fn other_statements_are_parsed() {
     }
     for (text, target, place) in [
         ("EXPLAIN m", ExplainTarget::Name("m".to_owned()), "1:9"),
+        ("EXPLAIN ANALYZE VIEW m", ExplainTarget::Name("m".to_owned()), "1:17"),
         ("EXPLAIN MATERIALIZED VIEW \"M\"", ExplainTarget::Name("M".to_owned()), "1:9"),
         ("EXPLAIN\n  SELECT 1", ExplainTarget::Query("SELECT 1".to_owned()), "2:3"),
     ] {
         let Statement::Explain(explain) = one(text).statement else { panic!("{text}") };
         assert_eq!((explain.target, explain.position.to_string().as_str()), (target, place));
+        assert_eq!(explain.analyze, text.contains("ANALYZE"));
     }
     for text in
         ["SELECT 1", "WITH t AS (SELECT 1) SELECT * FROM t", "VALUES (1), (2)", "((SELECT 1))", "SELECT 1 LIMIT 3"]
@@ -382,7 +384,8 @@ fn foreign_statements_are_refused() {
         ("DROP SINK t", "1:1", "DROP SINK", "sources, tables, views"),
         ("DROP VIEW a, b", "1:12", "dropping several objects in one statement", "one DROP"),
         ("CREATE VIEW v (a) AS SELECT 1", "1:15", "a list of column names", "AS name"),
-        ("EXPLAIN ANALYZE SELECT 1", "1:9", "options of EXPLAIN", "EXPLAIN followed"),
+        ("EXPLAIN VERBOSE m", "1:9", "options of EXPLAIN", "EXPLAIN followed"),
+        ("EXPLAIN ANALYZE SELECT 1", "1:17", "EXPLAIN ANALYZE of a query", "deploy the query"),
         ("SHOW CREATE a.b", "1:13", "the qualified name \"a.…\"", "no schemas"),
     ] {
         unsupported(text, place, message, hint);

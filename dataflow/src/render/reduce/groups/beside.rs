@@ -12,7 +12,7 @@ use super::super::values::ValueKind;
 use crate::exact::{Moment, Moments};
 use crate::plan::BitFunc;
 use crate::repr::{Row, hash_bytes};
-use crate::state::{Chunked, CountedSet, Extremes, FloatSum, KeyTable};
+use crate::state::{Chunked, CountedSet, Extremes, FloatSum, KeyTable, sampled};
 use collected::Collected;
 use distinct_sums::DistinctSums;
 
@@ -282,6 +282,24 @@ impl Beside {
         }
     }
 
+    /// About how much memory it takes for `groups` groups.
+    pub(super) fn bytes_held(&self, groups: usize) -> usize {
+        match self {
+            Beside::NarrowSet { set, .. } => set.bytes(),
+            Beside::WideSet { set, .. } => set.bytes(),
+            Beside::ByteSet { set, .. } => set.0.bytes() + set.1.values.bytes() + set.1.users.bytes(),
+            Beside::Codes { values, .. } => values.bytes() + sampled(groups, |group| values[group].bytes()),
+            Beside::Bytes { values: ByteExtremes { values, best, .. }, .. } => {
+                values.bytes() + best.bytes() + sampled(groups, |group| counted_bytes(&values[group]))
+            }
+            Beside::Floats { sums, .. } => sums.bytes() + sampled(groups, |group| boxed_bytes(&sums[group])),
+            Beside::DistinctSums(sums) => sums.bytes_held(groups),
+            Beside::Bits { counts, .. } => counts.bytes() + sampled(groups, |group| boxed_bytes(&counts[group])),
+            Beside::Moments { sums, .. } => sums.bytes() + sampled(groups, |group| boxed_bytes(&sums[group])),
+            Beside::Rows { rows, .. } => rows.bytes_held(groups),
+        }
+    }
+
     /// Empties what is addressed by a group that has gone.
     pub(super) fn reset(&mut self, group: u32) {
         match self {
@@ -298,6 +316,15 @@ impl Beside {
             Beside::Rows { rows, .. } => rows.reset(group),
         }
     }
+}
+
+/// The memory behind a multiset of rows.
+fn counted_bytes(rows: &BTreeMap<Row, i64>) -> usize {
+    rows.keys().map(|row| size_of::<(Row, i64)>() + row.bytes_beside()).sum()
+}
+
+fn boxed_bytes<T>(value: &Option<Box<T>>) -> usize {
+    value.as_ref().map_or(0, |_| size_of::<T>())
 }
 
 /// Moves a count of different values by one entry's change.

@@ -1,5 +1,6 @@
 //! Facts added up per (join key, group), listed by join key.
 
+use crate::figures::Held;
 use crate::render::reduce::groups::SlotTable;
 use crate::render::reduce::partial::PartialGroups;
 use crate::state::{Chunked, KeyTable};
@@ -60,6 +61,12 @@ impl Facts {
             visit(&self.entries.key(at)[key.len()..], self.slots.get(at));
             at = self.links[at].next;
         }
+    }
+
+    /// What it holds: entries are the records.
+    pub(super) fn held(&self) -> Held {
+        let keys = self.keys.bytes() + self.heads.bytes();
+        self.entries.held().and_bytes(keys + self.links.bytes() + self.slots.bytes())
     }
 
     fn link(&mut self, entry: u32, hash: u64, key: &[u8]) {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::counted_bytes;
 use crate::expr::Recomputed;
 use crate::render::reduce::answer::Pick;
 use crate::repr::Row;
-use crate::state::Chunked;
+use crate::state::{Chunked, sampled};
 
 /// The rows of all groups, their answers now and before the open time.
 pub(in super::super) struct Collected {
@@ -70,6 +71,10 @@ impl Collected {
     pub(super) fn answer(&self, pick: &Pick) -> Option<&[u8]> {
         let answer = if pick.old { &self.old[pick.touched] } else { &self.groups[pick.group].answer };
         answer.as_ref().map(Row::bytes)
+    }
+
+    pub(super) fn bytes_held(&self, groups: usize) -> usize {
+        self.groups.bytes() + sampled(groups, |group| counted_bytes(&self.groups[group].rows))
     }
 
     pub(super) fn reset(&mut self, group: u32) {

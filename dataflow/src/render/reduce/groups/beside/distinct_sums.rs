@@ -2,7 +2,8 @@
 
 use super::super::super::layout::{Kind, Slots};
 use super::super::super::values::code_float;
-use crate::state::{Chunked, CountedSet, FloatSum};
+use super::boxed_bytes;
+use crate::state::{Chunked, CountedSet, FloatSum, sampled};
 
 pub(in super::super) struct DistinctSums {
     slot: usize,
@@ -56,6 +57,14 @@ impl DistinctSums {
                 floats[group] = None;
             }
         }
+    }
+
+    pub(super) fn bytes_held(&self, groups: usize) -> usize {
+        let floats = self
+            .floats
+            .as_ref()
+            .map_or(0, |floats| floats.bytes() + sampled(groups, |group| boxed_bytes(&floats[group])));
+        self.set.bytes() + floats
     }
 
     pub(super) fn reset(&mut self, group: u32) {

@@ -1,5 +1,6 @@
-//! MIN and MAX of floats for reads. DataFusion's accumulator of many groups begins at the greatest finite value, which no
-//! infinity beats; its accumulator of one group begins with nothing and is right.
+//! Aggregates whose accumulator of many groups is wrong in DataFusion, for reads: they are computed group by group, by an
+//! accumulator that is right. MIN and MAX of floats begin at the greatest finite value, which no infinity beats;
+//! BIT_XOR(DISTINCT) takes every copy for a value of its own.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
+use datafusion::functions_aggregate::bit_and_or_xor::bit_xor_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -14,20 +16,20 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
-/// Puts these MIN and MAX in the place of DataFusion's.
+/// Puts these in the place of DataFusion's.
 pub(super) fn register(state: &mut SessionState) -> Result<()> {
-    for inner in [min_udaf(), max_udaf()] {
-        state.register_udaf(Arc::new(AggregateUDF::from(Extreme { inner })))?;
+    for inner in [min_udaf(), max_udaf(), bit_xor_udaf()] {
+        state.register_udaf(Arc::new(AggregateUDF::from(GroupByGroup { inner })))?;
     }
     Ok(())
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Extreme {
+struct GroupByGroup {
     inner: Arc<AggregateUDF>,
 }
 
-impl AggregateUDFImpl for Extreme {
+impl AggregateUDFImpl for GroupByGroup {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -61,7 +63,11 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        !args.return_field.data_type().is_floating() && self.inner.groups_accumulator_supported(args)
+        let wrong = match self.name() {
+            "bit_xor" => args.is_distinct,
+            _ => args.return_field.data_type().is_floating(),
+        };
+        !wrong && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
@@ -73,10 +79,10 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        AggregateOrderSensitivity::Insensitive
+        self.inner.order_sensitivity()
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
-        ReversedUDAF::Identical
+        self.inner.reverse_udf()
     }
 }

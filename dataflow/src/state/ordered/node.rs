@@ -1,0 +1,197 @@
+//! What a node of the tree holds: byte strings in order, each with a value.
+//!
+//! The strings stand in one buffer. Beside each stands a number made of the eight bytes that follow what all keys of the node
+//! begin with, so that most comparisons are of integers that stand close together (R. Bayer and K. Unterauer, "Prefix
+//! B-Trees", ACM TODS 2(1), 1977; G. Graefe and P.-A. Larson, "B-Tree Indexes and CPU Caches", ICDE 2001).
+
+/// Bytes that belong to no string before a node is written anew for them.
+const UNUSED_MIN: u32 = 512;
+
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    head: u64,
+    at: u32,
+    /// The length of the key, and of all.
+    key: u32,
+    len: u32,
+    pub(super) value: T,
+}
+
+/// Different keys in order, each followed by what else is kept of it, and a value.
+#[derive(Debug)]
+pub(super) struct Node<T> {
+    pub(super) slots: Vec<Slot<T>>,
+    bytes: Vec<u8>,
+    /// How many bytes all keys begin with alike: at least this much is true.
+    shared: u32,
+    unused: u32,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Node { slots: Vec::new(), bytes: Vec::new(), shared: 0, unused: 0 }
+    }
+}
+
+fn narrow(length: usize) -> u32 {
+    u32::try_from(length).expect("a node stays far below 4 GiB")
+}
+
+/// How many bytes `a` and `b` begin with alike.
+pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The eight bytes after the first `shared` as a number, with zeros behind a shorter key: greater keys have no smaller one.
+#[inline]
+fn head(key: &[u8], shared: usize) -> u64 {
+    let rest = &key[shared..];
+    match rest.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..rest.len()].copy_from_slice(rest);
+            u64::from_be_bytes(bytes)
+        }
+    }
+}
+
+impl<T> Node<T> {
+    /// Brings the last strings into the cache: first where they are, some time later what they are.
+    #[inline]
+    pub(super) fn warm(&self, strings: bool) {
+        if strings {
+            std::hint::black_box(self.slots.last().map(|last| self.bytes[last.at as usize]));
+            std::hint::black_box(self.bytes.last());
+        } else {
+            std::hint::black_box((self.slots.first().map(|slot| slot.head), self.slots.last().map(|slot| slot.head)));
+        }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Key `index`. Panics if there is none.
+    #[inline]
+    pub(super) fn key(&self, index: usize) -> &[u8] {
+        let slot = &self.slots[index];
+        &self.bytes[slot.at as usize..(slot.at + slot.key) as usize]
+    }
+
+    /// (length of its key, key and what follows it) of string `index`.
+    #[inline]
+    pub(super) fn string(&self, index: usize) -> (usize, &[u8]) {
+        let slot = &self.slots[index];
+        (slot.key as usize, &self.bytes[slot.at as usize..(slot.at + slot.len) as usize])
+    }
+
+    /// How many keys are smaller than `bound`.
+    pub(super) fn lower(&self, bound: &[u8]) -> usize {
+        let Some(last) = self.slots.len().checked_sub(1) else { return 0 };
+        let shared = self.shared as usize;
+        if shared > 0 {
+            let shared = &self.key(last)[..shared];
+            let beginning = &bound[..bound.len().min(shared.len())];
+            match beginning.cmp(&shared[..beginning.len()]) {
+                std::cmp::Ordering::Less => return 0,
+                std::cmp::Ordering::Greater => return last + 1,
+                std::cmp::Ordering::Equal if beginning.len() < shared.len() => return 0,
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        let wanted = head(bound, shared);
+        let low = self.slots.partition_point(|slot| slot.head < wanted);
+        if self.slots.get(low).is_none_or(|slot| slot.head != wanted) {
+            return low;
+        }
+        let alike = self.slots[low..].partition_point(|slot| slot.head == wanted);
+        let (mut low, mut high) = (low, low + alike);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.key(middle) < bound { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// Whether `key` stands at `index`.
+    #[inline]
+    pub(super) fn holds(&self, index: usize, key: &[u8]) -> bool {
+        index < self.slots.len() && self.key(index) == key
+    }
+
+    /// Puts a string between others, in order: `bytes`, of which the first `key` are its key.
+    ///
+    /// Panics if a node comes near 4 GiB.
+    pub(super) fn insert(&mut self, index: usize, bytes: &[u8], key: usize, value: T) {
+        let new = &bytes[..key];
+        // Whatever stands between two keys begins as they do.
+        if self.slots.is_empty() {
+            self.shared = narrow(key);
+        } else if index == 0 || index == self.slots.len() {
+            let shared = narrow(common_prefix(&self.key(0)[..self.shared as usize], new));
+            if shared < self.shared {
+                self.shared = shared;
+                self.note_heads();
+            }
+        }
+        let at = narrow(self.bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        let slot =
+            Slot { head: head(new, self.shared as usize), at, key: narrow(key), len: narrow(bytes.len()), value };
+        self.slots.insert(index, slot);
+    }
+
+    /// Takes string `index` out.
+    pub(super) fn remove(&mut self, index: usize) -> T {
+        let slot = self.slots.remove(index);
+        self.unused += slot.len;
+        if self.unused >= UNUSED_MIN && self.unused as usize * 2 > self.bytes.len() {
+            self.rewrite();
+        }
+        slot.value
+    }
+
+    /// The strings from `index` on, as a node of their own.
+    pub(super) fn split_off(&mut self, index: usize) -> Node<T> {
+        let mut right =
+            Node { slots: self.slots.split_off(index), bytes: std::mem::take(&mut self.bytes), shared: 0, unused: 0 };
+        self.bytes.clone_from(&right.bytes);
+        right.rewrite();
+        self.rewrite();
+        right
+    }
+
+    /// Puts the strings of `right`, which all sort behind, at the end.
+    pub(super) fn append(&mut self, right: Node<T>) {
+        let moved = narrow(self.bytes.len());
+        self.bytes.extend_from_slice(&right.bytes);
+        self.slots.extend(right.slots.into_iter().map(|slot| Slot { at: slot.at + moved, ..slot }));
+        self.rewrite();
+    }
+
+    /// Writes the strings anew, in order and without gaps.
+    fn rewrite(&mut self) {
+        let length: usize = self.slots.iter().map(|slot| slot.len as usize).sum();
+        let mut bytes = Vec::with_capacity(length + length / 4);
+        for slot in &mut self.slots {
+            let at = narrow(bytes.len());
+            bytes.extend_from_slice(&self.bytes[slot.at as usize..(slot.at + slot.len) as usize]);
+            slot.at = at;
+        }
+        self.bytes = bytes;
+        self.unused = 0;
+        self.shared = match self.slots.len() {
+            0 => 0,
+            len => narrow(common_prefix(self.key(0), self.key(len - 1))),
+        };
+        self.note_heads();
+    }
+
+    fn note_heads(&mut self) {
+        for slot in &mut self.slots {
+            slot.head = head(&self.bytes[slot.at as usize..(slot.at + slot.key) as usize], self.shared as usize);
+        }
+    }
+}
