@@ -6,6 +6,7 @@
 //! `HEADWATER_ORACLE_CASES` sets the number of cases, `HEADWATER_ORACLE_SEED` runs one case alone on all worker counts.
 
 pub(crate) mod batch;
+mod best;
 mod bites;
 mod case;
 mod delivery;

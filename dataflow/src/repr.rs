@@ -5,6 +5,7 @@ mod errors;
 mod id;
 mod rows;
 
+pub(crate) use chunk::slice_rows;
 pub use chunk::{Chunk, Delta, Diffs};
 pub use errors::{ErrorRow, ErrorRows, errors_schema};
 pub use id::{CollectionId, ObjectId, Part};

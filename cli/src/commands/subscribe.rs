@@ -42,7 +42,8 @@ pub(super) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
         let upper = match message.message.context("the server sent an empty message")? {
             Message::Started(_) => anyhow::bail!("the server sent the columns twice"),
             Message::Transition(transition) => {
-                let complete = !transition.more;
+                // The mark of a snapshot follows at once, and says how many rows are in errors.
+                let complete = !transition.more && !transition.snapshot;
                 let upper = transition.to.saturating_add(1);
                 print(transition, &relations, &mut printer)?;
                 complete.then_some(upper)

@@ -21,6 +21,11 @@ impl ScalarExpr {
         columns
     }
 
+    /// The column that the expression is, if it is nothing more.
+    pub(crate) fn column(&self) -> Option<usize> {
+        self.expr.downcast_ref::<Column>().map(Column::index)
+    }
+
     /// Whether the expression certainly has a value for every row: columns, literals and a few functions of them.
     pub(crate) fn never_fails(&self) -> bool {
         let mut total = true;

@@ -13,7 +13,7 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_expr::expressions::Column;
 
 use super::{ScalarExpr, caught};
-use crate::repr::{Delta, ErrorRow};
+use crate::repr::{Delta, ErrorRow, slice_rows};
 
 /// Characters of a row that an error shows.
 const PAYLOAD_CHARS: usize = 256;
@@ -96,8 +96,8 @@ fn bisect(expr: &ScalarExpr, rows: &RecordBatch, offset: usize, failures: &mut V
         }
         Err(_) => {
             let half = rows.num_rows() / 2;
-            let left = bisect(expr, &rows.slice(0, half), offset, failures);
-            let right = bisect(expr, &rows.slice(half, rows.num_rows() - half), offset + half, failures);
+            let left = bisect(expr, &slice_rows(rows, 0, half), offset, failures);
+            let right = bisect(expr, &slice_rows(rows, half, rows.num_rows() - half), offset + half, failures);
             concat(&[&left, &right]).expect("both halves have the expression's type")
         }
     }

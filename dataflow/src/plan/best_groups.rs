@@ -1,8 +1,6 @@
 //! Groups below an order of which only the first rows leave: a group-by whose answers go nowhere else may keep to itself
 //! what is far from the first.
 
-use datafusion::physical_expr::expressions::Column;
-
 use super::{Aggregate, AggregateFunc, BestGroups, NodeId, Op, Plan, WindowCall};
 use crate::expr::ScalarExpr;
 
@@ -43,10 +41,7 @@ fn below(plan: &Plan, id: NodeId, uses: &[usize]) -> Option<(NodeId, BestGroups)
     if keys.is_empty() || !computed().all(ScalarExpr::never_fails) || !aggregates.iter().all(fails_visibly) {
         return None;
     }
-    let column = |expr: &ScalarExpr| {
-        let expr = project.map_or_else(|| expr.clone(), |project| expr.inlined(project));
-        expr.expr.downcast_ref::<Column>().map(Column::index)
-    };
+    let column = |expr: &ScalarExpr| project.map_or_else(|| expr.column(), |project| expr.inlined(project).column());
     let partition =
         partition.iter().map(|expr| column(expr).filter(|at| *at < keys.len())).collect::<Option<Vec<_>>>()?;
     let first = order.first()?;

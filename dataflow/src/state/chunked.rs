@@ -59,7 +59,7 @@ pub(crate) fn sampled(places: usize, bytes: impl Fn(u32) -> usize) -> usize {
     let step = places.div_ceil(SAMPLED_MAX).max(1);
     let seen = (0..places).step_by(step).map(|place| bytes(u32::try_from(place).expect("places are numbered by u32")));
     let (count, sum) = seen.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
-    if count == 0 { 0 } else { sum * places / count }
+    (sum * places).checked_div(count).unwrap_or(0)
 }
 
 impl<T> Index<u32> for Chunked<T> {

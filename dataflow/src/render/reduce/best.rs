@@ -24,6 +24,9 @@ struct Partition {
     noted: bool,
 }
 
+/// The score of a group whose answer cannot be represented: it is let out, to become an error, and counts for nothing.
+const FAILED: i128 = i128::MAX;
+
 /// Which groups are let out.
 pub(super) struct Best {
     by: Slots,
@@ -90,11 +93,11 @@ impl Best {
     #[inline]
     pub(super) fn score(&self, slots: &[i128]) -> i128 {
         if self.fallible.iter().any(|other| code(other, slots).is_err()) {
-            return i128::MAX;
+            return FAILED;
         }
         match code(&self.by, slots) {
-            Err(_) => i128::MAX,
-            Ok(None) if self.nulls_first => i128::MAX,
+            Err(_) => FAILED,
+            Ok(None) if self.nulls_first => FAILED - 1,
             Ok(None) => i128::MIN,
             Ok(Some(code)) if self.descending => code,
             Ok(Some(code)) => !code,
@@ -138,7 +141,8 @@ impl Best {
     pub(super) fn change(&mut self, group: u32, old: Option<i128>, new: Option<i128>) {
         let (at, _) = self.places[group];
         let partition = &mut self.partitions[at as usize];
-        let out = |score: Option<i128>| usize::from(score.is_some_and(|score| score >= partition.floor));
+        let floor = partition.floor;
+        let out = |score: Option<i128>| usize::from(score.is_some_and(|score| score >= floor && score != FAILED));
         partition.out = partition.out + out(new) - out(old);
         if !partition.noted && (partition.out < self.least || partition.out > partition.most) {
             partition.noted = true;
@@ -163,7 +167,7 @@ impl Best {
     pub(super) fn move_floors<'a>(&mut self, slots: impl Fn(u32) -> &'a [i128], mut visit: impl FnMut(u32, bool)) {
         for at in std::mem::take(&mut self.noted) {
             let scores = self.partitions[at as usize].groups.iter().map(|group| (self.score(slots(*group)), *group));
-            let mut scores: Vec<(i128, u32)> = scores.collect();
+            let mut scores: Vec<(i128, u32)> = scores.filter(|(score, _)| *score != FAILED).collect();
             let partition = &mut self.partitions[at as usize];
             partition.noted = false;
             let few = partition.out < self.least;
