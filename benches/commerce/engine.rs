@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType, UInt64Type};
 use crossbeam_channel::Receiver;
 use headwater_dataflow::engine::{Engine, EngineConfig};
 use headwater_dataflow::port::{PortFeed, PortItem, Tick, port};
@@ -12,13 +13,16 @@ use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortFor
 use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use headwater_views::sql::{self, Relation, RelationKind, Relations};
 
-use super::generator::{products_schema, transactions_schema};
-use super::measure::{Sink, mix, text_value};
+use super::input::{Change, Source};
+use super::measure::{NULL, Sink, mix, text_value};
 use super::queries::Query;
 
-const TRANSACTIONS: ObjectId = ObjectId(1);
-const PRODUCTS: ObjectId = ObjectId(2);
-const VIEW: ObjectId = ObjectId(3);
+const VIEW: ObjectId = ObjectId(100);
+
+fn object(source: Source) -> ObjectId {
+    let index = Source::ALL.iter().position(|other| *other == source).expect("all of them are there");
+    ObjectId(1 + index as u64)
+}
 
 struct Names {
     append_only: bool,
@@ -26,25 +30,26 @@ struct Names {
 
 impl Relations for Names {
     fn relation(&self, name: &str) -> Option<Relation> {
-        let (object, schema): (ObjectId, SchemaRef) = match name {
-            "transactions" => (TRANSACTIONS, transactions_schema()),
-            "products" => (PRODUCTS, products_schema()),
-            _ => return None,
-        };
-        let kind = RelationKind::Collection { collection: object.rows(), schema, append_only: self.append_only };
+        let source = Source::ALL.into_iter().find(|source| source.name() == name)?;
+        let collection = object(source).rows();
+        let kind = RelationKind::Collection { collection, schema: source.schema(), append_only: self.append_only };
         Some(Relation { name: name.to_owned(), kind })
     }
 
     fn names(&self) -> Vec<String> {
-        vec!["transactions".to_owned(), "products".to_owned()]
+        Source::ALL.map(|source| source.name().to_owned()).to_vec()
     }
+}
+
+fn source_of(collection: CollectionId) -> Source {
+    Source::ALL.into_iter().find(|source| object(*source) == collection.object).expect("views read what has a name")
 }
 
 /// A view that runs and is fed.
 pub(crate) struct Running {
     engine: Engine,
     responses: Receiver<Response>,
-    feeds: Vec<(CollectionId, PortFeed)>,
+    feeds: Vec<(Source, PortFeed)>,
     uppers: Vec<Timestamp>,
     time: Timestamp,
     /// What the view has changed so far.
@@ -73,21 +78,21 @@ impl Running {
         let mut feeds = Vec::new();
         for collection in &planned.imports {
             let (feed, readers) = port(workers);
-            let schema = if collection.object == PRODUCTS { products_schema() } else { transactions_schema() };
+            let source = source_of(*collection);
             imports.push(Import::Source {
                 collection: *collection,
-                schema,
+                schema: source.schema(),
                 port: PortReaders::new(readers),
                 form: PortForm::Rows,
             });
-            if collection.object == PRODUCTS
+            if source == Source::Products
                 && let Some(products) = products
             {
                 let rows = Arc::new(Delta::insert(products.clone()));
                 feed.replay(PortItem::Snapshot(rows)).expect("the dataflow is about to exist");
             }
             feed.replay(PortItem::SnapshotComplete).expect("the dataflow is about to exist");
-            feeds.push((*collection, feed));
+            feeds.push((source, feed));
         }
         let description = DataflowDescription {
             object: VIEW,
@@ -105,16 +110,10 @@ impl Running {
     }
 
     /// Feeds one tick, and takes in what has changed meanwhile. Waits only while the port is full.
-    pub(crate) fn tick(&mut self, rows: &RecordBatch) {
-        self.tick_delta(Delta::insert(rows.clone()));
-    }
-
-    /// The same for rows that may be taken away.
-    pub(crate) fn tick_delta(&mut self, rows: Delta) {
+    pub(crate) fn tick(&mut self, change: &Change) {
         self.time += 1;
-        for (collection, feed) in &self.feeds {
-            let delta = (collection.object == TRANSACTIONS).then(|| rows.clone());
-            let tick = Tick { time: self.time, delta };
+        for (source, feed) in &self.feeds {
+            let tick = Tick { time: self.time, delta: change.delta(*source).cloned() };
             feed.replay(PortItem::Tick(Arc::new(tick))).expect("the dataflow exists");
         }
         while let Ok(response) = self.responses.try_recv() {
@@ -157,29 +156,39 @@ fn hash_rows(delta: &Delta, sink: &mut Sink) {
 }
 
 fn mix_column(column: &ArrayRef, hashes: &mut [u64]) {
+    let nulls = column.nulls();
     match column.data_type() {
         DataType::Int64 => {
             let values = column.as_primitive::<Int64Type>().values();
-            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value as u64));
+            mix_values(hashes, nulls, |row| values[row] as u64);
         }
         DataType::Timestamp(..) => {
             let values = column.as_primitive::<TimestampMicrosecondType>().values();
-            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value as u64));
+            mix_values(hashes, nulls, |row| values[row] as u64);
         }
         DataType::Decimal128(..) => {
             let values = column.as_primitive::<Decimal128Type>().values();
-            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value as u64));
+            mix_values(hashes, nulls, |row| values[row] as u64);
         }
         DataType::Utf8 => {
             let values = column.as_string::<i32>();
-            hashes.iter_mut().enumerate().for_each(|(row, hash)| {
-                *hash = mix(*hash, text_value(values.value(row).as_bytes()));
-            });
+            mix_values(hashes, nulls, |row| text_value(values.value(row).as_bytes()));
         }
         DataType::UInt64 => {
             let values = column.as_primitive::<UInt64Type>().values();
-            hashes.iter_mut().zip(values.iter()).for_each(|(hash, value)| *hash = mix(*hash, *value));
+            mix_values(hashes, nulls, |row| values[row]);
         }
         other => panic!("no query returns {other}"),
+    }
+}
+
+/// What lies behind a NULL is anything, so it is not looked at.
+fn mix_values(hashes: &mut [u64], nulls: Option<&NullBuffer>, value: impl Fn(usize) -> u64) {
+    let rows = hashes.iter_mut().enumerate();
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        None => rows.for_each(|(row, hash)| *hash = mix(*hash, value(row))),
+        Some(nulls) => {
+            rows.for_each(|(row, hash)| *hash = mix(*hash, if nulls.is_null(row) { NULL } else { value(row) }));
+        }
     }
 }

@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::commerce::{Generator, PRODUCTS, category};
+use super::commerce::{CUSTOMERS, Generator, PRODUCTS, category};
 
 static TRANSACTIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
     let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00")));
@@ -54,8 +54,17 @@ pub(crate) fn products() -> RecordBatch {
         .expect("the columns match the schema")
 }
 
+/// Who buys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Customers {
+    /// By Zipf: the hottest has a tenth of all rows.
+    Skewed,
+    /// Every one of the million after so many orders, in an order that looks like none.
+    Uniform,
+}
+
 /// The next `rows` transactions.
-pub(crate) fn batch(generator: &mut Generator, rows: usize) -> RecordBatch {
+pub(crate) fn batch(generator: &mut Generator, customers: Customers, rows: usize) -> RecordBatch {
     let int = || Int64Builder::with_capacity(rows);
     let (mut transaction, mut order, mut customer, mut product) = (int(), int(), int(), int());
     let (mut card, mut device) = (int(), int());
@@ -68,7 +77,10 @@ pub(crate) fn batch(generator: &mut Generator, rows: usize) -> RecordBatch {
         let next = generator.transaction();
         transaction.append_value(next.transaction_id);
         order.append_value(next.order_id);
-        customer.append_value(next.customer_id);
+        customer.append_value(match customers {
+            Customers::Skewed => next.customer_id,
+            Customers::Uniform => (next.order_id * 7_919 + 13) % CUSTOMERS as i64,
+        });
         product.append_value(next.product_id);
         categories.append_value(category(next.product_id));
         quantity.append_value(next.quantity);

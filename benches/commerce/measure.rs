@@ -56,6 +56,19 @@ fn cpu_ns() -> u64 {
     spent.sum()
 }
 
+/// The memory of this process that is in use, in bytes: pages of its own that the system holds for it.
+pub(crate) fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux describes a process");
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory is among that");
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("it is a number") * 1024
+}
+
+/// The load of the machine over one, five and fifteen minutes.
+pub(crate) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
 /// The middle one of several runs.
 pub(crate) fn median(costs: &[Cost], by: impl Fn(&Cost) -> f64) -> f64 {
     let mut values: Vec<f64> = costs.iter().map(by).collect();
@@ -70,12 +83,15 @@ pub(crate) struct Sink {
     pub(crate) changes: u64,
     /// The sum of the rows' hashes, each as often as the row is there.
     pub(crate) hash: u64,
+    /// Rows that are there.
+    pub(crate) rows: i64,
 }
 
 impl Sink {
     /// Takes in one change.
     pub(crate) fn add(&mut self, row: u64, diff: i64) {
         self.changes += 1;
+        self.rows += diff;
         self.hash = self.hash.wrapping_add(row.wrapping_mul(diff as u64));
     }
 }
@@ -85,6 +101,9 @@ impl Sink {
 pub(crate) fn mix(hash: u64, value: u64) -> u64 {
     (hash ^ value).wrapping_mul(0x9FB2_1C65_1E98_DF25).rotate_left(23)
 }
+
+/// What stands for NULL in a hash.
+pub(crate) const NULL: u64 = 0x6E75_6C6C;
 
 /// A text of at most eight bytes as a value; longer ones are folded.
 #[inline]

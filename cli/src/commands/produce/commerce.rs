@@ -5,7 +5,7 @@
 //! purpose), amounts lognormal with 4 % refunds, a thousand transactions per second of event time, 2 % of them late.
 
 /// Different customers.
-const CUSTOMERS: usize = 1_000_000;
+pub(crate) const CUSTOMERS: usize = 1_000_000;
 /// Different products.
 pub(crate) const PRODUCTS: usize = 20_000;
 /// Categories that products fall into.
@@ -20,7 +20,7 @@ const COUNTRIES: [&str; 30] = [
 const CHANNELS: [&str; 4] = ["web", "app", "store", "phone"];
 
 /// Small, fast and the same everywhere.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -36,7 +36,8 @@ impl Random {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    /// In `0 .. end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
