@@ -54,7 +54,7 @@ fn two_workers_are_faster_than_one() {
         let mut generator = commerce::Generator::new(42);
         let ticks: Vec<Arc<Delta>> = (0..TICKS)
             .map(|_| {
-                let rows: RecordBatch = generator::batch(&mut generator, TICK_ROWS);
+                let rows: RecordBatch = generator::batch(&mut generator, generator::Customers::Skewed, TICK_ROWS);
                 Arc::new(Delta::insert(rows))
             })
             .collect();
