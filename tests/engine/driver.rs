@@ -136,6 +136,16 @@ impl Driver {
         ObjectId(self.next_object - 1)
     }
 
+    /// The number of the next object. Errors name objects: processes that compute together must agree on them.
+    pub(crate) fn next_object(&self) -> u64 {
+        self.next_object
+    }
+
+    /// Goes on with the object `next`, as another process does.
+    pub(crate) fn go_on_with(&mut self, next: u64) {
+        self.next_object = next;
+    }
+
     /// A port for a collection of a source, and the import that reads it.
     pub(crate) fn port(&self, collection: CollectionId, schema: &SchemaRef) -> (PortFeed, Import) {
         let (feed, readers) = port::port(self.workers);

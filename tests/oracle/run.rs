@@ -102,6 +102,7 @@ pub(crate) fn run_with(
     batch: &Batch,
     mut peer: Option<&mut Peer>,
 ) -> Outcome {
+    let first = driver.next_object();
     let Placement { names, tables, mut views, readers } = match place(case, driver) {
         Ok(placement) => placement,
         Err(refused) => return refused,
@@ -111,7 +112,7 @@ pub(crate) fn run_with(
         Err(unusable) => return Outcome::Unusable(unusable),
     };
     if let Some(peer) = &mut peer {
-        peer.begin(case.seed);
+        peer.begin(case.seed, first);
     }
     match observe(case, fed, driver, (&tables, &mut views), &expected, peer) {
         Ok(Ok(tally)) => Outcome::Right(tally),
