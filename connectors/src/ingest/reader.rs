@@ -44,6 +44,10 @@ pub(crate) fn read_source(
             Err(error) => return reader.fail(object, inbox, with_causes(&error)),
         };
         throttle.took(polled.rows.num_rows() + polled.errors.num_rows());
+        // A pause that came while the source was waited for: what it brought since waits too.
+        while throttle.pace().paused && inbox.is_open(object) {
+            throttle.rest();
+        }
         let ended = polled.state == PollState::Ended;
         if ended && !reader.reaches(&polled) {
             return reader.fail(object, inbox, "the source holds less than what was already read from it".into());
