@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use headwater_dataflow::engine::Cluster;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use super::report::describe;
 use super::run::{Outcome, Seen, run_with, take_part};
 use super::{FIRST_SEED, Summary, all_seeds, note_running, number, on_large_stack};
 use crate::engine::driver::{Driver, Stalled};
+use crate::harness::wait_for;
 
 /// Every so many cases one runs on two processes too.
 const EVERY: u64 = 50;
@@ -100,16 +102,17 @@ impl Drop for Peer {
 /// Waits for the other process to call.
 fn accept(parent: &TcpListener, child: &mut Child) -> TcpStream {
     parent.set_nonblocking(true).expect("a socket can be polled");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    let stream = wait_for("the other process", PATIENCE, || {
         if let Ok((stream, _)) = parent.accept() {
-            stream.set_nonblocking(false).expect("a socket can wait");
-            return stream;
+            return Ok(Some(stream));
         }
-        let ended = child.try_wait().expect("a child can be asked");
-        assert!(ended.is_none() && Instant::now() < deadline, "the other process does not start: {ended:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        let ended = child.try_wait()?;
+        ensure!(ended.is_none(), "the other process has ended: {ended:?}");
+        Ok(None)
+    });
+    let stream = stream.expect("the other process starts");
+    stream.set_nonblocking(false).expect("a socket can wait");
+    stream
 }
 
 /// Two addresses that were free a moment ago.

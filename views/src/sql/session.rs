@@ -2,7 +2,8 @@
 //!
 //! It differs from DataFusion's own in a few places only, each stated here or in a file of this folder: the list of
 //! optimizer rules, the types (`types`), what would hurt in its semantics (`semantics`, `floats`, `arithmetic`, `sum`,
-//! `moments`, `ordered`, `to_char`), what it lacks (`lateral`, `ordered_set`), and what would be slow (`date_trunc`).
+//! `moments`, `ordered`, `ranks`, `to_char`), what it gets wrong (`repair`, `grouping_sets`, `many_groups`, `offsets`), what it
+//! lacks (`lateral`, `ordered_set`), and what would be slow (`date_trunc`).
 
 mod arithmetic;
 mod date_trunc;
