@@ -22,7 +22,7 @@ use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
-use crate::state::Multimap;
+use crate::state::{Multimap, Presence};
 use pairs::PairBuilder;
 
 /// One input of a join.
@@ -169,81 +169,74 @@ impl Matched {
     fn apply_left(&mut self, changes: &[Change], emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
         let left = changes.iter().filter_map(|change| if let Change::Left(rows) = change { Some(rows) } else { None });
         let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
-        half((&mut self.left, keeps_left), (&self.right, keeps_right), left, self.keyed, emit);
+        half(&mut self.left, &self.right, (keeps_left, keeps_right), left, self.keyed, emit);
     }
 
     fn apply_right(&mut self, changes: &[Change], mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
         let right =
             changes.iter().filter_map(|change| if let Change::Right(rows) = change { Some(rows) } else { None });
         let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
-        half((&mut self.right, keeps_right), (&self.left, keeps_left), right, self.keyed, |row, partner, diff| {
+        half(&mut self.right, &self.left, (keeps_right, keeps_left), right, self.keyed, |row, partner, diff| {
             emit(partner, row, diff);
         });
     }
 }
 
-/// How many rows ahead the places of keys and rows, and how many ahead the entries of keys are brought into the cache.
+/// How many rows ahead the places of keys, and how many ahead their first rows are brought into the cache.
 const INDEX_AHEAD: usize = 16;
 const ENTRY_AHEAD: usize = 8;
 
 /// Applies the changes of one side; `emit` gets (row of that side, row of the other side, diff).
 fn half<'a>(
-    (own, keeps_own): (&mut Multimap, bool),
-    (other, keeps_other): (&Multimap, bool),
+    own: &mut Multimap,
+    other: &Multimap,
+    (keeps_own, keeps_other): (bool, bool),
     changes: impl Iterator<Item = &'a KeyedRows> + Clone,
     keyed: bool,
     mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff),
 ) {
-    let mut touched: Vec<(u64, &[u8], bool)> = Vec::new();
-    for rows in changes.clone() {
-        for index in 0..rows.len() {
-            if let Some(ahead) = rows.hashes.get(index + INDEX_AHEAD) {
-                other.warm_index(*ahead);
-                own.warm_index(*ahead);
-            }
-            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
-                other.warm_entry(*ahead);
-            }
-            let (hash, key, row, diff) = rows.get(index);
-            if keyed && key == ALONE {
-                emit(Some(row), None, diff);
-                continue;
-            }
-            let mut alone = true;
-            other.for_each(hash, key, |partner, count| {
-                alone = false;
-                emit(Some(row), Some(partner), diff * count);
-            });
-            if alone && keeps_own {
-                emit(Some(row), None, diff);
-            }
-            if keeps_other {
-                touched.push((hash, key, own.contains(hash, key)));
-            }
+    // What comes goes before what leaves: a row that replaces another does not leave its key without rows in between.
+    let mut leaves = false;
+    for leaving in [false, true] {
+        if leaving && !leaves {
+            break;
         }
-    }
-    for rows in changes {
-        for index in 0..rows.len() {
-            if index + INDEX_AHEAD < rows.len() {
-                let (hash, _, row, _) = rows.get(index + INDEX_AHEAD);
-                own.warm_row(hash, row);
+        for rows in changes.clone() {
+            for index in 0..rows.len() {
+                if let Some(ahead) = rows.hashes.get(index + INDEX_AHEAD) {
+                    other.warm_index(*ahead);
+                    own.warm_index(*ahead);
+                }
+                if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
+                    other.warm_entry(*ahead);
+                    own.warm_entry(*ahead);
+                }
+                let (hash, key, row, diff) = rows.get(index);
+                if (diff < 0) != leaving {
+                    leaves |= diff < 0;
+                    continue;
+                }
+                if keyed && key == ALONE {
+                    emit(Some(row), None, diff);
+                    continue;
+                }
+                let mut alone = true;
+                other.for_each(hash, key, |partner, count| {
+                    alone = false;
+                    emit(Some(row), Some(partner), diff * count);
+                });
+                if alone && keeps_own {
+                    emit(Some(row), None, diff);
+                }
+                let sign = match own.add(hash, key, row, diff) {
+                    Presence::Gained => -1,
+                    Presence::Lost => 1,
+                    Presence::Same => continue,
+                };
+                if keeps_other && !alone {
+                    other.for_each(hash, key, |partner, count| emit(None, Some(partner), sign * count));
+                }
             }
-            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
-                own.warm_entry(*ahead);
-            }
-            let (hash, key, row, diff) = rows.get(index);
-            if !(keyed && key == ALONE) {
-                own.add(hash, key, row, diff);
-            }
-        }
-    }
-    // Each key once.
-    touched.sort_unstable();
-    touched.dedup();
-    for (hash, key, before) in touched {
-        let sign = Diff::from(before) - Diff::from(own.contains(hash, key));
-        if sign != 0 {
-            other.for_each(hash, key, |partner, count| emit(None, Some(partner), sign * count));
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Existence joins: left rows that have a partner, that have none, or all with a mark that says which.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
@@ -16,7 +15,7 @@ use crate::render::keyed::KeyedRows;
 use crate::render::meter::Holds;
 use crate::render::{ChunkStream, Context};
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
-use crate::state::Multimap;
+use crate::state::{Multimap, Presence};
 
 /// Both sides' state.
 struct Existence {
@@ -36,12 +35,6 @@ impl Holds for Existence {
 }
 
 impl Existence {
-    fn has_partner(&self, hash: u64, key: &[u8]) -> bool {
-        let mut partners = 0;
-        self.right.for_each(hash, key, |_, count| partners += count);
-        partners > 0
-    }
-
     /// Applies one complete time; `emit` gets (left row, whether it has a partner, diff).
     fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(&[u8], bool, Diff)) {
         for change in changes {
@@ -50,29 +43,32 @@ impl Existence {
                 if self.keyed && key == ALONE {
                     emit(row, false, diff);
                 } else {
-                    emit(row, self.has_partner(hash, key), diff);
+                    emit(row, self.right.contains(hash, key), diff);
                     self.left.add(hash, key, row, diff);
                 }
             });
         }
-        let mut touched: BTreeMap<&[u8], (u64, bool)> = BTreeMap::new();
-        for change in changes {
-            let Change::Right(rows) = change else { continue };
-            for index in 0..rows.len() {
-                let (hash, key, _, diff) = rows.get(index);
-                touched.entry(key).or_insert_with(|| (hash, self.has_partner(hash, key)));
-                self.right.add(hash, key, &[], diff);
-            }
-        }
         // Left rows of this time were emitted by the partners of before; a key that gains its first or loses its last
-        // partner moves all its left rows of now.
-        for (key, (hash, before)) in touched {
-            let after = self.has_partner(hash, key);
-            if before != after {
-                self.left.for_each(hash, key, |row, count| {
-                    emit(row, before, -count);
-                    emit(row, after, count);
-                });
+        // partner moves all its left rows of now. What comes goes before what leaves, so that a partner that replaces
+        // another moves none.
+        for leaving in [false, true] {
+            for change in changes {
+                let Change::Right(rows) = change else { continue };
+                for index in 0..rows.len() {
+                    let (hash, key, _, diff) = rows.get(index);
+                    if (diff < 0) != leaving {
+                        continue;
+                    }
+                    let after = match self.right.add(hash, key, &[], diff) {
+                        Presence::Gained => true,
+                        Presence::Lost => false,
+                        Presence::Same => continue,
+                    };
+                    self.left.for_each(hash, key, |row, count| {
+                        emit(row, !after, -count);
+                        emit(row, after, count);
+                    });
+                }
             }
         }
     }
