@@ -65,7 +65,7 @@ impl Slab {
         let start = page.len();
         parts.iter().for_each(|part| page.extend_from_slice(part));
         page.resize(start + length, 0);
-        let record = u32::try_from(number << PAGE_BITS | start / GRANULE).expect("a table stays below 32 GiB");
+        let record = u32::try_from((number << PAGE_BITS) + start / GRANULE).expect("a table stays below 32 GiB");
         assert!(record < u32::MAX, "a table stays below 32 GiB");
         record
     }
