@@ -7,7 +7,6 @@
 
 mod existence;
 mod pairs;
-mod split;
 
 use std::rc::Rc;
 
@@ -19,6 +18,7 @@ use timely::dataflow::operators::generic::Operator;
 use super::keyed::{KeyedRows, blocks, by_worker};
 use super::meter::{Holds, Meter};
 use super::pending::Pending;
+use super::split::Split;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
@@ -26,7 +26,6 @@ use crate::plan::JoinKind;
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
 use crate::state::{Multimap, Presence};
 use pairs::PairBuilder;
-use split::Split;
 
 /// One input of a join.
 pub(super) struct Side<'scope, 'a> {
@@ -65,7 +64,10 @@ pub(super) fn join<'scope>(
     let keeps_left = kind.keeps_left() || matches!(kind, JoinKind::LeftAnti | JoinKind::LeftMark);
     let key_types: Vec<DataType> = left.keys.iter().map(|key| key.data_type.clone()).collect();
     let key_codec = || RowCodec::new(&key_types).unwrap_or_else(|error| panic!("{error}"));
-    let split = |side: &Side<'scope, '_>| Rc::new(Split::new(&side.schema, side.keys));
+    let split = |side: &Side<'scope, '_>| {
+        let columns: Vec<Option<usize>> = side.keys.iter().map(ScalarExpr::column).collect();
+        Rc::new(Split::new(&side.schema, &columns))
+    };
     let (left_split, right_split) = (split(&left), split(&right));
     let left = key_rows(left, null_keys(keeps_left), key_codec(), Some(Rc::clone(&left_split)), context);
     // An existence join asks only whether there is a partner: the right rows themselves stay where they are.

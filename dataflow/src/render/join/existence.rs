@@ -7,7 +7,6 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
 
-use super::split::Split;
 use super::{Change, each_time};
 use crate::figures::Held;
 use crate::plan::JoinKind;
@@ -15,6 +14,7 @@ use crate::render::context::batch;
 use crate::render::import::CHUNK_ROWS;
 use crate::render::keyed::KeyedRows;
 use crate::render::meter::Holds;
+use crate::render::split::Split;
 use crate::render::{ChunkStream, Context};
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
 use crate::state::{Multimap, Presence};

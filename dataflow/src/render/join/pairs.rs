@@ -6,11 +6,11 @@ use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 
 use super::Pair;
-use super::split::Split;
 use crate::expr::{ScalarExpr, as_filter, evaluate};
 use crate::render::ErrorLog;
 use crate::render::context::batch;
 use crate::render::import::CHUNK_ROWS;
+use crate::render::split::Split;
 use crate::repr::{Chunk, Delta, Diff, Diffs, Row, RowBlock, RowCodec, Timestamp};
 
 /// One side of the pairs.
@@ -68,7 +68,7 @@ impl PairBuilder {
     ) -> PairBuilder {
         PairBuilder {
             key_codec,
-            keys: splits.iter().any(|split| split.uses_key()).then(RowBlock::default),
+            keys: splits.iter().any(|split| split.uses(0..usize::MAX)).then(RowBlock::default),
             sides: splits.map(Half::new),
             diffs: Vec::new(),
             schema: schema.clone(),
