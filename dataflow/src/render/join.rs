@@ -23,7 +23,7 @@ use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::JoinKind;
-use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
+use crate::repr::{Chunk, Diff, EncodedRows, RowCodec, Timestamp, any_null, hash_bytes, owner};
 use crate::state::{Multimap, Presence};
 use pairs::PairBuilder;
 
@@ -125,10 +125,12 @@ fn key_rows<'scope>(
                         let columns = split.rest(evaluated.delta.rows.columns());
                         split.codec().encode(&columns).expect("rows have planned types")
                     });
-                    let mut out = blocks(peers, time);
-                    let mut alone = blocks(peers, time);
+                    let rows = evaluated.delta.len();
+                    let bytes = (key_rows.usual_len(), rest.as_ref().map_or(0, EncodedRows::usual_len));
+                    let mut out = blocks(peers, time, rows, bytes);
+                    let mut alone = blocks(peers, time, 0, (0, 0));
                     alone.iter_mut().for_each(|block| block.alone = true);
-                    for index in 0..evaluated.delta.len() {
+                    for index in 0..rows {
                         let row = rest.as_ref().map_or(&[][..], |rest| rest.get(index));
                         let (key, diff) = (key_rows.get(index), evaluated.delta.diffs.get(index));
                         let hash = hash_bytes(key);

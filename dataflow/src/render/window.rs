@@ -34,7 +34,7 @@ use kind::{Function, Weights};
 use measure::Measure;
 use output::{Input, Output};
 use partition::{Partition, RowBytes, RowChange, Scratch, Shape};
-use row::{Arguments, RowLayout, split_written};
+use row::{Arguments, RowLayout, split_written, written_len};
 use stretch::Asked;
 
 /// What is asked of a window: see [`crate::plan::Op::Window`].
@@ -113,7 +113,8 @@ fn write_rows<'scope>(
                     let rest = kept.split.rest(delta.rows.columns());
                     let rows = kept.split.codec().encode(&rest).expect("rows have planned types");
                     let arguments = Arguments::new(&layout, &columns[arguments_at..]);
-                    let mut out = blocks(peers, time);
+                    let bytes = (partitions.usual_len(), written_len(orders.usual_len() + rows.usual_len(), &layout));
+                    let mut out = blocks(peers, time, delta.len(), bytes);
                     for index in 0..delta.len() {
                         let key = partitions.get(index);
                         let hash = hash_bytes(key);

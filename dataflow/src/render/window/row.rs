@@ -239,6 +239,14 @@ impl OrderCodec {
 }
 
 impl OrderKeys {
+    /// The length of a key, about.
+    pub(super) fn usual_len(&self) -> usize {
+        match self {
+            OrderKeys::Rows(rows) => rows.usual_len(),
+            OrderKeys::Measures(_) => MEASURE_BYTES,
+        }
+    }
+
     pub(super) fn get(&self, row: usize) -> &[u8] {
         match self {
             OrderKeys::Rows(rows) => rows.get(row),
@@ -321,6 +329,11 @@ impl Arguments {
             }
         }
     }
+}
+
+/// The length of a written row whose key takes `key` bytes, if its arguments of bytes are empty.
+pub(super) fn written_len(key: usize, layout: &RowLayout) -> usize {
+    HEAD_BYTES + key + HEAD_BYTES + layout.code_args * CODE_BYTES + (layout.byte_args + layout.kept.len()) * 4
 }
 
 /// The length of the key of a written row, and what stands behind that length.
