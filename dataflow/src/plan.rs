@@ -8,6 +8,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::exact::Moment;
 use crate::expr::{Recomputed, ScalarExpr};
+use crate::quantile::Quantile;
+use crate::repr::values::ValueKind;
 use crate::repr::{CollectionId, Delta, RowCodec};
 pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction};
 
@@ -232,7 +234,7 @@ pub struct Aggregate {
     /// Its arguments over the input's columns: none for `COUNT(*)`, one for the others; for [`AggregateFunc::Recomputed`]
     /// the columns of a kept row.
     pub args: Vec<ScalarExpr>,
-    /// Whether each different value counts once (COUNT, SUM and AVG; others ignore it or know it themselves).
+    /// Whether each different value counts once (COUNT, SUM, AVG and quantiles; others ignore it or know it themselves).
     pub distinct: bool,
     /// Only rows for which this is true count.
     pub filter: Option<ScalarExpr>,
@@ -252,6 +254,7 @@ impl Aggregate {
             | AggregateFunc::Max
             | AggregateFunc::Bits(_)
             | AggregateFunc::Moment(_)
+            | AggregateFunc::Quantile(_)
             | AggregateFunc::Recomputed(_) => false,
         }
     }
@@ -268,7 +271,11 @@ impl Aggregate {
     /// The reason, in words for the author of the SQL text.
     pub fn check(&self) -> Result<(), String> {
         let argument = self.args.first().map(|arg| &arg.data_type);
-        let distinct = matches!(self.func, AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg);
+        let distinct = match self.func {
+            AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => true,
+            AggregateFunc::Quantile(_) => argument.is_some_and(|argument| ValueKind::of(argument).is_code()),
+            _ => false,
+        };
         if self.distinct && !distinct {
             return Err(format!("DISTINCT in {:?}", self.func).to_uppercase());
         }
@@ -284,6 +291,12 @@ impl Aggregate {
                     && self.args.iter().all(|arg| arg.data_type == DataType::Float64) =>
             {
                 Ok(())
+            }
+            (AggregateFunc::Quantile(quantile), Some(from), to) if from == to && quantile.is_of(from) => {
+                match RowCodec::new([from]) {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(format!("{} of {from} ({error})", quantile.func().name())),
+                }
             }
             (AggregateFunc::Count, _, DataType::Int64) => Ok(()),
             (AggregateFunc::Sum, Some(_), DataType::Int64 | DataType::UInt64 | DataType::Float64) => Ok(()),
@@ -321,6 +334,8 @@ pub enum AggregateFunc {
     Bits(BitFunc),
     /// Variance, covariance, correlation, regression: exact sums, and a formula over them.
     Moment(Moment),
+    /// A median or percentile, from the group's values in order.
+    Quantile(Quantile),
     /// Any function, from all rows of a group whenever one of them changes; NULL is an argument like any other.
     Recomputed(Recomputed),
 }

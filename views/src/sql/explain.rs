@@ -14,6 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::{Recomputed, ScalarExpr};
 use headwater_dataflow::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc, JoinKind, NodeId, Op, Plan};
+use headwater_dataflow::quantile::{Quantile, QuantileFunc};
 use headwater_dataflow::repr::CollectionId;
 
 pub use analyzed::{Measured, explain_analyzed};
@@ -242,6 +243,7 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
         AggregateFunc::Bits(BitFunc::Or) => "bit_or",
         AggregateFunc::Bits(BitFunc::Xor) => "bit_xor",
         AggregateFunc::Moment(moment) => moment.name(),
+        AggregateFunc::Quantile(quantile) => return quantile_text(quantile, aggregate, columns),
         AggregateFunc::Recomputed(function) => return recomputed_text(function, aggregate, columns),
     };
     let arg = if aggregate.args.is_empty() { "*".to_owned() } else { list(&aggregate.args, columns, ", ") };
@@ -254,9 +256,24 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
         AggregateFunc::Min | AggregateFunc::Max if !append_only => "multiset per group",
         AggregateFunc::Min | AggregateFunc::Max => "slot, append-only",
         AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => "slot",
-        AggregateFunc::Recomputed(_) => "rows per group",
+        AggregateFunc::Quantile(_) | AggregateFunc::Recomputed(_) => "values per group",
     };
     format!("{function}({distinct}{arg}){} AS {} ({state})", filter.unwrap_or_default(), aggregate.name)
+}
+
+/// A median or percentile.
+fn quantile_text(quantile: &Quantile, aggregate: &Aggregate, columns: &[String]) -> String {
+    let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
+    let (name, arg) = (quantile.func().name(), list(&aggregate.args, columns, ", "));
+    let call = match quantile.func() {
+        QuantileFunc::Median => format!("{name}({distinct}{arg})"),
+        QuantileFunc::Continuous | QuantileFunc::Discrete => {
+            let direction = if quantile.descending() { " DESC" } else { "" };
+            format!("{name}({distinct}{}) WITHIN GROUP (ORDER BY {arg}{direction})", quantile.fraction())
+        }
+    };
+    let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
+    format!("{call}{} AS {} (values in order per group)", filter.unwrap_or_default(), aggregate.name)
 }
 
 /// An aggregate that is answered from all rows of its group.

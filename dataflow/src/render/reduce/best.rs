@@ -62,7 +62,7 @@ impl Best {
         let by = layout.aggregates[best.aggregate].clone();
         let ordered = match &by.kind {
             Kind::Rows | Kind::Count | Kind::CountDistinct(_) | Kind::SumExact | Kind::AvgDecimal { .. } => true,
-            Kind::BestOfGrowing { value, .. } | Kind::Best { value, .. } => value.is_code(),
+            Kind::BestOfGrowing { value, .. } | Kind::Best { value, .. } | Kind::Quantile { value, .. } => value.is_code(),
             _ => false,
         };
         let exact = |slots: &&Slots| matches!(slots.kind, Kind::SumExact | Kind::AvgDecimal { .. });

@@ -51,8 +51,11 @@ impl Values {
         match &aggregate.kind {
             _ if aggregate.distinct => Some(Values::Codes(Vec::new())),
             Kind::CountDistinct(ValueKind::Narrow) | Kind::Bits(_) => Some(Values::Narrow(Vec::new())),
-            Kind::CountDistinct(value) | Kind::Best { value, .. } if value.is_code() => Some(Values::Codes(Vec::new())),
-            Kind::CountDistinct(_) | Kind::Best { .. } | Kind::Recomputed(_) => {
+            Kind::Quantile { place, .. } if !place.is_kept_here() => None,
+            Kind::CountDistinct(value) | Kind::Best { value, .. } | Kind::Quantile { value, .. } if value.is_code() => {
+                Some(Values::Codes(Vec::new()))
+            }
+            Kind::CountDistinct(_) | Kind::Best { .. } | Kind::Quantile { .. } | Kind::Recomputed(_) => {
                 Some(Values::Bytes { groups: Vec::new(), bytes: RowBlock::default() })
             }
             Kind::Moment(moment) if moment.arguments() == 2 => Some(Values::Pairs(Vec::new())),
@@ -312,7 +315,7 @@ fn accumulate(
     match &aggregate.kind {
         // Only what is new to the group's values counts: that is known where they stand.
         _ if aggregate.distinct => {}
-        Kind::Rows | Kind::CountDistinct(_) | Kind::Recomputed(_) => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
         Kind::Count => column.for_each(group_of_row, diffs, |_, group, diff| {
             slots[group * width + slot] += i128::from(diff);
         }),

@@ -10,10 +10,12 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use headwater_dataflow::exact::Moment;
 use headwater_dataflow::expr::{AggregateCall, Recomputed, ScalarExpr};
 use headwater_dataflow::plan::{Aggregate, AggregateFunc, BitFunc};
+use headwater_dataflow::quantile::QuantileFunc;
 
 use super::{Flow, Lowering, Refusal, bind};
 use crate::sql::locate::Construct;
 use crate::sql::session::grouping_sets::grouping_set;
+use crate::sql::session::quantiles::quantile;
 use crate::sql::session::types::sql_name;
 
 impl Lowering<'_> {
@@ -58,6 +60,11 @@ impl Lowering<'_> {
         let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias_nested().data else {
             return Err(Refusal::new(Construct::Query, format!("{expr} as an aggregate"), "use an aggregate function"));
         };
+        if let Some(func) = QuantileFunc::of(func.name())
+            && let Some(aggregate) = self.quantile(func, &params, (input, schema), name, data_type)?
+        {
+            return Ok(aggregate);
+        }
         let distinct = params.distinct;
         let kind = match (func.name(), params.args.len()) {
             ("count", 1) => AggregateFunc::Count,
@@ -90,6 +97,33 @@ impl Lowering<'_> {
             Ok(()) => Ok(aggregate),
             Err(reason) => refuse(format!("{reason} in a view"), "cast the value, or aggregate it when reading"),
         }
+    }
+
+    /// A median or percentile that is answered from the values in order; `None` where that cannot be: of different values that
+    /// have no codes, and of NULLs alone.
+    fn quantile(
+        &self,
+        func: QuantileFunc,
+        params: &AggregateFunctionParams,
+        (input, schema): (&Flow, &SchemaRef),
+        name: &str,
+        data_type: &DataType,
+    ) -> Result<Option<Aggregate>, Refusal> {
+        let fraction = match params.args.get(1) {
+            Some(Expr::Literal(fraction, _)) => Some(fraction),
+            _ => None,
+        };
+        let descending = params.order_by.first().is_some_and(|key| !key.asc);
+        let bind = |expr: &Expr| self.bind(expr, &input.schema, schema);
+        let aggregate = Aggregate {
+            func: AggregateFunc::Quantile(quantile(func, fraction, descending)?),
+            args: params.args.first().map(bind).transpose()?.into_iter().collect(),
+            distinct: params.distinct,
+            filter: params.filter.as_deref().map(bind).transpose()?,
+            name: name.to_owned(),
+            data_type: data_type.clone(),
+        };
+        Ok(aggregate.check().is_ok().then_some(aggregate))
     }
 
     /// A function that is answered from all rows of its group.
@@ -169,9 +203,11 @@ fn check_argument(kind: &AggregateFunc, data_type: &DataType) -> Result<(), &'st
         || data_type.is_string()
         || matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Boolean);
     match kind {
-        AggregateFunc::Count | AggregateFunc::Bits(_) | AggregateFunc::Moment(_) | AggregateFunc::Recomputed(_) => {
-            Ok(())
-        }
+        AggregateFunc::Count
+        | AggregateFunc::Bits(_)
+        | AggregateFunc::Moment(_)
+        | AggregateFunc::Quantile(_)
+        | AggregateFunc::Recomputed(_) => Ok(()),
         AggregateFunc::Sum | AggregateFunc::Avg if number => Ok(()),
         AggregateFunc::Min | AggregateFunc::Max if ordered => Ok(()),
         AggregateFunc::Sum | AggregateFunc::Avg => {

@@ -33,7 +33,6 @@ const ORDERED: &[&str] = &[
     "approx_percentile_cont",
     "approx_percentile_cont_with_weight",
     "approx_median",
-    "percentile_disc",
     "mode",
 ];
 
