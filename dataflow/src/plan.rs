@@ -255,13 +255,15 @@ impl Aggregate {
             | AggregateFunc::Bits(_)
             | AggregateFunc::Moment(_)
             | AggregateFunc::Quantile(_)
+            | AggregateFunc::ApproxQuantile(_)
+            | AggregateFunc::ApproxDistinct
             | AggregateFunc::Recomputed(_) => false,
         }
     }
 
     /// Whether the answer can be NULL.
     pub fn nullable(&self) -> bool {
-        self.func != AggregateFunc::Count
+        !matches!(self.func, AggregateFunc::Count | AggregateFunc::ApproxDistinct)
     }
 
     /// Whether the engine can maintain this aggregate; if not, what about it is not supported. Lowering asks before it
@@ -298,6 +300,15 @@ impl Aggregate {
                     Err(error) => Err(format!("{} of {from} ({error})", quantile.func().name())),
                 }
             }
+            (AggregateFunc::ApproxQuantile(quantile), Some(from), to)
+                if from == to && from.is_floating() && quantile.is_of(from) =>
+            {
+                Ok(())
+            }
+            (AggregateFunc::ApproxDistinct, Some(from), DataType::Int64) => match RowCodec::new([from]) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("approx_distinct of {from} ({error})")),
+            },
             (AggregateFunc::Count, _, DataType::Int64) => Ok(()),
             (AggregateFunc::Sum, Some(_), DataType::Int64 | DataType::UInt64 | DataType::Float64) => Ok(()),
             (AggregateFunc::Sum, Some(DataType::Decimal128(_, from)), DataType::Decimal128(_, to)) if from == to => {
@@ -336,6 +347,10 @@ pub enum AggregateFunc {
     Moment(Moment),
     /// A median or percentile, from the group's values in order.
     Quantile(Quantile),
+    /// About a percentile: of an input that never retracts from a sketch, else [`AggregateFunc::Quantile`].
+    ApproxQuantile(Quantile),
+    /// About how many different values: of an input that never retracts from a sketch, else how many.
+    ApproxDistinct,
     /// Any function, from all rows of a group whenever one of them changes; NULL is an argument like any other.
     Recomputed(Recomputed),
 }

@@ -117,6 +117,17 @@ impl Quantile {
         }
     }
 
+    /// The code of the answer over `count` values, of which `at` gives the codes in order by their places.
+    pub(crate) fn answer(&self, count: i64, data_type: &DataType, at: impl Fn(i64) -> i128) -> Option<i128> {
+        if count <= 0 {
+            return None;
+        }
+        let places = self.places(count);
+        let first = at(places.first);
+        let second = if places.second == places.first { first } else { at(places.second) };
+        Some(self.between(&places, first, second, data_type))
+    }
+
     /// The code of the answer from those of the values in both places.
     pub(crate) fn between(&self, places: &Places, first: i128, second: i128, data_type: &DataType) -> i128 {
         if first == second {

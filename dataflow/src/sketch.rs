@@ -6,4 +6,4 @@ mod distinct;
 mod quantile;
 
 pub use distinct::{DistinctSketch, hashes};
-pub(crate) use quantile::QuantileSketch;
+pub use quantile::QuantileSketch;

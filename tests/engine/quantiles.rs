@@ -90,7 +90,11 @@ fn a_median_costs_what_changes() {
         let (slow, wanted) = run(recomputed(), RECOMPUTED_TICKS);
         assert_eq!(run(in_order(), RECOMPUTED_TICKS).1, wanted, "both ways give the same median");
         let (fast, _) = run(in_order(), TICKS);
-        eprintln!("median of {GROUP_ROWS} rows, one changed: {} us of CPU a tick, recomputed {}", fast / 1_000, slow / 1_000);
+        eprintln!(
+            "median of {GROUP_ROWS} rows, one changed: {} us of CPU a tick, recomputed {}",
+            fast / 1_000,
+            slow / 1_000
+        );
         assert!(fast * 20 < slow, "{fast} ns beside {slow} ns");
     });
 }

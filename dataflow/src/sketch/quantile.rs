@@ -5,7 +5,11 @@
 //! sketch with relative-error guarantees", PVLDB 12(12), 2019; bits instead of a logarithm make buckets the same on every
 //! machine). A bucket is at most 1/64 as wide as its least value, and answers with its middle.
 
-use crate::repr::values::code_float;
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+
+use crate::quantile::Quantile;
+use crate::repr::values::{code_float, codes, from_codes};
 
 /// How many different values are counted each.
 const FEW_MAX: usize = 1_024;
@@ -14,7 +18,7 @@ const REST: u32 = 52 - 6;
 
 /// Floats by their codes (`values::float_code`), in order.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct QuantileSketch {
+pub struct QuantileSketch {
     count: i64,
     /// Whether what is counted is buckets, else values.
     coarse: bool,
@@ -36,24 +40,78 @@ impl QuantileSketch {
             Ok(place) => self.counts[place].1 += copies,
             Err(place) => self.counts.insert(place, (counted, copies)),
         }
-        if !self.coarse && self.counts.len() > FEW_MAX {
-            self.coarse = true;
-            self.counts.iter_mut().for_each(|(code, _)| *code >>= REST);
-            self.counts.dedup_by(|next, kept| {
-                let same = next.0 == kept.0;
-                kept.1 += if same { next.1 } else { 0 };
-                same
-            });
+        if self.counts.len() > FEW_MAX {
+            self.coarsen();
         }
     }
 
-    /// How many values there are.
-    pub(crate) fn count(&self) -> i64 {
-        self.count
+    /// Counts buckets from now on.
+    fn coarsen(&mut self) {
+        if std::mem::replace(&mut self.coarse, true) {
+            return;
+        }
+        self.counts.iter_mut().for_each(|(code, _)| *code >>= REST);
+        self.counts.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 += if same { next.1 } else { 0 };
+            same
+        });
+    }
+
+    /// Adds the values of a column of floats that are not NULL.
+    ///
+    /// Panics on a column of another type.
+    pub fn add_column(&mut self, column: &ArrayRef) {
+        let codes = codes(column);
+        (0..column.len()).filter(|row| column.is_valid(*row)).for_each(|row| self.add(codes[row] as u64, 1));
+    }
+
+    /// The answer, as a column of one float.
+    pub fn answer(&self, quantile: &Quantile, data_type: &DataType) -> ArrayRef {
+        from_codes(&[self.code(quantile, data_type)], data_type)
+    }
+
+    /// The code of the answer, unless there are no values.
+    pub(crate) fn code(&self, quantile: &Quantile, data_type: &DataType) -> Option<i128> {
+        quantile.answer(self.count, data_type, |place| self.at(place).into())
+    }
+
+    /// The sketch as bytes, for [`QuantileSketch::merge`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let head = [u64::from(self.coarse), self.least, self.greatest];
+        let counts = self.counts.iter().flat_map(|(counted, copies)| [*counted, copies.cast_unsigned()]);
+        head.into_iter().chain(counts).flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// Adds all values of another sketch; `false` if the bytes are none.
+    pub fn merge(&mut self, bytes: &[u8]) -> bool {
+        let (numbers, rest) = bytes.as_chunks();
+        let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
+        let ([coarse, least, greatest, counts @ ..], []) = (&numbers[..], rest) else { return false };
+        let (counts, rest) = counts.as_chunks::<2>();
+        if *coarse > 1 || !rest.is_empty() {
+            return false;
+        }
+        if counts.is_empty() {
+            return true;
+        }
+        let (least, greatest) = match self.count {
+            0 => (*least, *greatest),
+            _ => (self.least.min(*least), self.greatest.max(*greatest)),
+        };
+        if *coarse == 1 {
+            self.coarsen();
+        }
+        for [counted, copies] in counts {
+            // What is counted together stands at the beginning of its bucket.
+            self.add(if *coarse == 1 { counted << REST } else { *counted }, copies.cast_signed());
+        }
+        (self.least, self.greatest) = (least, greatest);
+        true
     }
 
     /// The code of about the value in a place, counted from 0. Panics if there are not so many values.
-    pub(crate) fn at(&self, place: i64) -> u64 {
+    fn at(&self, place: i64) -> u64 {
         assert!((0..self.count).contains(&place), "there is a value in the place");
         let mut before = 0;
         let found = self.counts.iter().find(|(_, copies)| {
@@ -70,7 +128,7 @@ impl QuantileSketch {
     }
 
     /// The memory behind it.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.counts.capacity() * size_of::<(u64, i64)>()
     }
 }
@@ -82,9 +140,21 @@ fn middle(bucket: u64) -> u64 {
     let float = |code: u64| code_float(code.into());
     match float(low + half) {
         // The infinities and NaN end their buckets or begin them.
-        value if value.is_nan() => if float(high).is_infinite() { high } else { low },
+        value if value.is_nan() => {
+            if float(high).is_infinite() {
+                high
+            } else {
+                low
+            }
+        }
         // What is next to zero is taken for it.
-        value if value.is_subnormal() => if value < 0.0 { high } else { low },
+        value if value.is_subnormal() => {
+            if value < 0.0 {
+                high
+            } else {
+                low
+            }
+        }
         _ => low + half,
     }
 }
@@ -121,6 +191,9 @@ mod tests {
             let tested = sketch(&values);
             values.shuffle(&mut random);
             assert_eq!(sketch(&values), tested, "the order makes no difference");
+            let mut merged = QuantileSketch::default();
+            assert!(values.chunks(count / 3).all(|part| merged.merge(&sketch(part).to_bytes())));
+            assert!(merged.merge(&QuantileSketch::default().to_bytes()) && merged == tested, "seed {seed}");
             values.sort_by(f64::total_cmp);
             for (place, value) in values.iter().enumerate() {
                 let found = code_float(tested.at(place as i64).into());
@@ -128,18 +201,25 @@ mod tests {
                 assert!(near || (found.is_nan() && value.is_nan()), "seed {seed}: {found} for {value}");
                 assert!(count > FEW_MAX || found == *value || value.is_nan());
             }
-            assert_eq!((tested.count(), tested.bytes() > 0), (values.len() as i64, true));
+            assert_eq!((tested.count, tested.bytes() > 0), (values.len() as i64, true));
         }
+    }
+
+    #[test]
+    fn other_bytes_are_no_sketch() {
+        let mut tested = sketch(&[1.0]);
+        assert!(!tested.merge(&[]) && !tested.merge(&[1; 24]) && !tested.merge(&[0; 25]) && !tested.merge(&[0; 32]));
+        assert_eq!(tested, sketch(&[1.0]));
     }
 
     #[test]
     fn copies_count() {
         let mut tested = QuantileSketch::default();
         (0..5_000).for_each(|value| tested.add(code(f64::from(value)), 1 + i64::from(value % 3)));
-        assert_eq!(tested.count(), (0..5_000).map(|value| 1 + value % 3).sum::<i64>());
-        let half = code_float(tested.at(tested.count() / 2).into());
+        assert_eq!(tested.count, (0..5_000).map(|value| 1 + value % 3).sum::<i64>());
+        let half = code_float(tested.at(tested.count / 2).into());
         assert!((2_475.0..2_525.0).contains(&half), "{half}");
         assert!(tested.counts.len() < 800);
-        assert_eq!((code_float(tested.at(0).into()), code_float(tested.at(tested.count() - 1).into())), (0.0, 4_999.0));
+        assert_eq!((code_float(tested.at(0).into()), code_float(tested.at(tested.count - 1).into())), (0.0, 4_999.0));
     }
 }

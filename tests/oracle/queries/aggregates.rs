@@ -115,7 +115,8 @@ impl Queries<'_> {
     fn percentile(&mut self, columns: &[Column], depth: usize) -> Typed {
         if self.chance(15) {
             let arg = self.over(columns).of(Class::Double, depth);
-            let template = if self.chance(50) { self.within("approx_percentile_cont") } else { "approx_median({})".to_owned() };
+            let template =
+                if self.chance(50) { self.within("approx_percentile_cont") } else { "approx_median({})".to_owned() };
             return typed(SqlType::Double, &template, vec![arg.node]);
         }
         if self.chance(40) {

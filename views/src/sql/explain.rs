@@ -243,7 +243,10 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
         AggregateFunc::Bits(BitFunc::Or) => "bit_or",
         AggregateFunc::Bits(BitFunc::Xor) => "bit_xor",
         AggregateFunc::Moment(moment) => moment.name(),
-        AggregateFunc::Quantile(quantile) => return quantile_text(quantile, aggregate, columns),
+        AggregateFunc::ApproxDistinct => "approx_distinct",
+        AggregateFunc::Quantile(quantile) | AggregateFunc::ApproxQuantile(quantile) => {
+            return quantile_text(quantile, aggregate, columns, append_only);
+        }
         AggregateFunc::Recomputed(function) => return recomputed_text(function, aggregate, columns),
     };
     let arg = if aggregate.args.is_empty() { "*".to_owned() } else { list(&aggregate.args, columns, ", ") };
@@ -256,24 +259,33 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
         AggregateFunc::Min | AggregateFunc::Max if !append_only => "multiset per group",
         AggregateFunc::Min | AggregateFunc::Max => "slot, append-only",
         AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => "slot",
-        AggregateFunc::Quantile(_) | AggregateFunc::Recomputed(_) => "values per group",
+        AggregateFunc::ApproxDistinct if append_only => "sketch per group, append-only",
+        AggregateFunc::ApproxDistinct => "set per group",
+        AggregateFunc::Quantile(_) | AggregateFunc::ApproxQuantile(_) | AggregateFunc::Recomputed(_) => {
+            unreachable!("they are shown by themselves")
+        }
     };
     format!("{function}({distinct}{arg}){} AS {} ({state})", filter.unwrap_or_default(), aggregate.name)
 }
 
 /// A median or percentile.
-fn quantile_text(quantile: &Quantile, aggregate: &Aggregate, columns: &[String]) -> String {
+fn quantile_text(quantile: &Quantile, aggregate: &Aggregate, columns: &[String], append_only: bool) -> String {
     let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
     let (name, arg) = (quantile.func().name(), list(&aggregate.args, columns, ", "));
+    let (about, kept) = match aggregate.func {
+        AggregateFunc::ApproxQuantile(_) if append_only => ("approx_", "sketch per group, append-only"),
+        AggregateFunc::ApproxQuantile(_) => ("approx_", "values in order per group"),
+        _ => ("", "values in order per group"),
+    };
     let call = match quantile.func() {
         QuantileFunc::Median => format!("{name}({distinct}{arg})"),
         QuantileFunc::Continuous | QuantileFunc::Discrete => {
             let direction = if quantile.descending() { " DESC" } else { "" };
-            format!("{name}({distinct}{}) WITHIN GROUP (ORDER BY {arg}{direction})", quantile.fraction())
+            format!("{about}{name}({distinct}{}) WITHIN GROUP (ORDER BY {arg}{direction})", quantile.fraction())
         }
     };
     let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
-    format!("{call}{} AS {} (values in order per group)", filter.unwrap_or_default(), aggregate.name)
+    format!("{call}{} AS {} ({kept})", filter.unwrap_or_default(), aggregate.name)
 }
 
 /// An aggregate that is answered from all rows of its group.

@@ -81,9 +81,22 @@ pub(super) enum Kind {
     Moment(Moment),
     /// Slots: of values with codes, 1 if there is an answer, and its code; of others, a number that changes with the answer,
     /// 0 while there is none, and nothing. Beside: the values in order, once for all that ask about the same ones.
-    Quantile { quantile: Quantile, value: ValueKind, distinct: bool, place: QuantilePlace },
+    Quantile { quantile: Quantile, value: ValueKind, kept: KeptValues, place: QuantilePlace },
+    /// Slot: about how many different values. The input never retracts. Beside: a sketch.
+    SketchDistinct,
     /// Slot: changes with the answer, 0 while that is the answer over nothing. Beside: the rows and the answer.
     Recomputed(Recomputed),
+}
+
+/// What is kept of the values that a quantile asks about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum KeptValues {
+    /// All, in order.
+    All,
+    /// Each different one once, in order.
+    Different,
+    /// A sketch. The input never retracts.
+    Sketch,
 }
 
 /// Where the values are that a quantile asks about.
@@ -113,7 +126,7 @@ impl Kind {
     fn slots(&self) -> usize {
         match self {
             Kind::Rows => 0,
-            Kind::Count | Kind::CountDistinct(_) | Kind::Recomputed(_) => 1,
+            Kind::Count | Kind::CountDistinct(_) | Kind::SketchDistinct | Kind::Recomputed(_) => 1,
             Kind::SumFloat
             | Kind::AvgFloat
             | Kind::BestOfGrowing { .. }
@@ -166,11 +179,11 @@ impl Layout {
 
     /// Finds out whether an aggregate before this one keeps the values that this one, which comes next, asks about.
     fn place_quantile(&self, slots: &mut Slots) {
-        let (Kind::Quantile { distinct, place, .. }, args, filter) = (&mut slots.kind, &slots.args, slots.filter) else {
+        let (Kind::Quantile { kept, place, .. }, args, filter) = (&mut slots.kind, &slots.args, slots.filter) else {
             return;
         };
         let same = |other: &&(usize, &Slots)| {
-            let shared = matches!(&other.1.kind, Kind::Quantile { distinct: known, .. } if known == distinct);
+            let shared = matches!(&other.1.kind, Kind::Quantile { kept: known, .. } if known == kept);
             shared && other.1.args == *args && other.1.filter == filter
         };
         let before: Vec<(usize, &Slots)> = self.aggregates.iter().enumerate().collect();
@@ -242,9 +255,17 @@ fn kind_of(aggregate: &Aggregate, append_only: bool) -> Kind {
         (AggregateFunc::Quantile(quantile), Some(data_type)) => Kind::Quantile {
             quantile: *quantile,
             value: ValueKind::of(data_type),
-            distinct: aggregate.distinct,
+            kept: if aggregate.distinct { KeptValues::Different } else { KeptValues::All },
             place: QuantilePlace { kept_by: 0, nth: 0 },
         },
+        (AggregateFunc::ApproxQuantile(quantile), Some(data_type)) => Kind::Quantile {
+            quantile: *quantile,
+            value: ValueKind::of(data_type),
+            kept: if append_only { KeptValues::Sketch } else { KeptValues::All },
+            place: QuantilePlace { kept_by: 0, nth: 0 },
+        },
+        (AggregateFunc::ApproxDistinct, Some(_)) if append_only => Kind::SketchDistinct,
+        (AggregateFunc::ApproxDistinct, Some(data_type)) => Kind::CountDistinct(ValueKind::of(data_type)),
         (AggregateFunc::Recomputed(function), _) => Kind::Recomputed(function.clone()),
         (AggregateFunc::Count, None) if aggregate.filter.is_none() => Kind::Rows,
         (AggregateFunc::Count, Some(data_type)) if aggregate.distinct => Kind::CountDistinct(ValueKind::of(data_type)),

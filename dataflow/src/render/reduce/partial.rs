@@ -9,6 +9,7 @@ use super::values::{ByteValues, ValueKind, codes, doubles, narrow_codes};
 use crate::expr::as_filter;
 use crate::render::keyed::Addressed;
 use crate::repr::{Diffs, EncodedRows, RowBlock, RowCodec, Timestamp, hash_bytes, owner, same_bytes};
+use crate::sketch::hashes;
 
 /// Contributions to groups that one worker owns.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,7 +36,7 @@ impl Addressed for PartialGroups {
 /// Values of one aggregate: (group in the block, value, how often).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Values {
-    /// Codes of 64 bits. Truncation keeps different ones different, which is all that a set asks.
+    /// Codes of 64 bits, or hashes. Truncation keeps different ones different, which is all that a set asks.
     Narrow(Vec<(u32, u64, i64)>),
     Codes(Vec<(u32, i128, i64)>),
     Bytes {
@@ -50,7 +51,9 @@ impl Values {
     fn empty(aggregate: &Slots) -> Option<Values> {
         match &aggregate.kind {
             _ if aggregate.distinct => Some(Values::Codes(Vec::new())),
-            Kind::CountDistinct(ValueKind::Narrow) | Kind::Bits(_) => Some(Values::Narrow(Vec::new())),
+            Kind::CountDistinct(ValueKind::Narrow) | Kind::SketchDistinct | Kind::Bits(_) => {
+                Some(Values::Narrow(Vec::new()))
+            }
             Kind::Quantile { place, .. } if !place.is_kept_here() => None,
             Kind::CountDistinct(value) | Kind::Best { value, .. } | Kind::Quantile { value, .. } if value.is_code() => {
                 Some(Values::Codes(Vec::new()))
@@ -315,7 +318,7 @@ fn accumulate(
     match &aggregate.kind {
         // Only what is new to the group's values counts: that is known where they stand.
         _ if aggregate.distinct => {}
-        Kind::Rows | Kind::CountDistinct(_) | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::SketchDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
         Kind::Count => column.for_each(group_of_row, diffs, |_, group, diff| {
             slots[group * width + slot] += i128::from(diff);
         }),
@@ -371,6 +374,9 @@ fn gather(
     let mut values = Values::empty(aggregate)?;
     let argument = || column.values.expect("what keeps values has an argument");
     match &mut values {
+        Values::Narrow(out) if aggregate.kind == Kind::SketchDistinct => {
+            gather_codes(&hashes(argument()), column, group_of_row, diffs, out);
+        }
         Values::Narrow(out) => gather_codes(&narrow_codes(argument()), column, group_of_row, diffs, out),
         Values::Codes(out) => gather_codes(&codes(argument()), column, group_of_row, diffs, out),
         Values::Bytes { groups, bytes } => {

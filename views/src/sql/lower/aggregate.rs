@@ -16,6 +16,7 @@ use super::{Flow, Lowering, Refusal, bind};
 use crate::sql::locate::Construct;
 use crate::sql::session::grouping_sets::grouping_set;
 use crate::sql::session::quantiles::quantile;
+use crate::sql::session::sketches::{is_sketched, sketched};
 use crate::sql::session::types::sql_name;
 
 impl Lowering<'_> {
@@ -60,8 +61,8 @@ impl Lowering<'_> {
         let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias_nested().data else {
             return Err(Refusal::new(Construct::Query, format!("{expr} as an aggregate"), "use an aggregate function"));
         };
-        if let Some(func) = QuantileFunc::of(func.name())
-            && let Some(aggregate) = self.quantile(func, &params, (input, schema), name, data_type)?
+        if let Some(kind) = of_values(func.name(), &params)?
+            && let Some(aggregate) = self.of_values(kind, &params, (input, schema), name, data_type)?
         {
             return Ok(aggregate);
         }
@@ -99,26 +100,21 @@ impl Lowering<'_> {
         }
     }
 
-    /// A median or percentile that is answered from the values in order; `None` where that cannot be: of different values that
-    /// have no codes, and of NULLs alone.
-    fn quantile(
+    /// An aggregate that is answered from what is kept of its values; `None` where that cannot be: a percentile of different
+    /// values that have no codes, and of NULLs alone.
+    fn of_values(
         &self,
-        func: QuantileFunc,
+        func: AggregateFunc,
         params: &AggregateFunctionParams,
         (input, schema): (&Flow, &SchemaRef),
         name: &str,
         data_type: &DataType,
     ) -> Result<Option<Aggregate>, Refusal> {
-        let fraction = match params.args.get(1) {
-            Some(Expr::Literal(fraction, _)) => Some(fraction),
-            _ => None,
-        };
-        let descending = params.order_by.first().is_some_and(|key| !key.asc);
         let bind = |expr: &Expr| self.bind(expr, &input.schema, schema);
         let aggregate = Aggregate {
-            func: AggregateFunc::Quantile(quantile(func, fraction, descending)?),
             args: params.args.first().map(bind).transpose()?.into_iter().collect(),
-            distinct: params.distinct,
+            distinct: params.distinct && func != AggregateFunc::ApproxDistinct,
+            func,
             filter: params.filter.as_deref().map(bind).transpose()?,
             name: name.to_owned(),
             data_type: data_type.clone(),
@@ -188,6 +184,22 @@ impl Lowering<'_> {
     }
 }
 
+/// The function of this name, if it is answered from what is kept of its values.
+fn of_values(name: &str, params: &AggregateFunctionParams) -> Result<Option<AggregateFunc>, Refusal> {
+    let fraction = match params.args.get(1) {
+        Some(Expr::Literal(fraction, _)) => Some(fraction),
+        _ => None,
+    };
+    let descending = params.order_by.first().is_some_and(|key| !key.asc);
+    if is_sketched(name, params.args.len(), params.distinct) {
+        return Ok(Some(AggregateFunc::ApproxQuantile(sketched(name, fraction, descending)?)));
+    }
+    Ok(match QuantileFunc::of(name) {
+        Some(func) => Some(AggregateFunc::Quantile(quantile(func, fraction, descending)?)),
+        None => (name == "approx_distinct").then_some(AggregateFunc::ApproxDistinct),
+    })
+}
+
 /// What to do if `kind` is not defined on values of `data_type`.
 fn check_argument(kind: &AggregateFunc, data_type: &DataType) -> Result<(), &'static str> {
     let number = matches!(
@@ -207,6 +219,8 @@ fn check_argument(kind: &AggregateFunc, data_type: &DataType) -> Result<(), &'st
         | AggregateFunc::Bits(_)
         | AggregateFunc::Moment(_)
         | AggregateFunc::Quantile(_)
+        | AggregateFunc::ApproxQuantile(_)
+        | AggregateFunc::ApproxDistinct
         | AggregateFunc::Recomputed(_) => Ok(()),
         AggregateFunc::Sum | AggregateFunc::Avg if number => Ok(()),
         AggregateFunc::Min | AggregateFunc::Max if ordered => Ok(()),

@@ -21,6 +21,7 @@ use headwater_dataflow::expr::{AggregateCall, Recomputed};
 use headwater_dataflow::repr::Row;
 
 use super::semantics::rewrite;
+use super::sketches::is_sketched;
 
 /// Functions whose answer depends on the order of rows.
 const ORDERED: &[&str] = &[
@@ -30,9 +31,7 @@ const ORDERED: &[&str] = &[
     "last_value",
     "nth_value",
     "any_value",
-    "approx_percentile_cont",
     "approx_percentile_cont_with_weight",
-    "approx_median",
     "mode",
 ];
 
@@ -57,7 +56,9 @@ impl AnalyzerRule for OrderedAggregates {
                     "sum" | "avg" => true,
                     name => Moment::of(name).is_some(),
                 };
-            if !distinct && !ORDERED.contains(&func.name()) {
+            let estimated = matches!(func.name(), "approx_percentile_cont" | "approx_median")
+                && !is_sketched(func.name(), params.args.len(), params.distinct);
+            if !distinct && !estimated && !ORDERED.contains(&func.name()) {
                 return Ok(Transformed::no(Expr::AggregateFunction(AggregateFunction { func, params })));
             }
             let func = Arc::new(AggregateUDF::from(Ordered { inner: func }));

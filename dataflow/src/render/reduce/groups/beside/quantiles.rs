@@ -1,13 +1,15 @@
 //! The values of each group in order, with counts below every subtree: a changed value costs one descent, and so does each
-//! of the two values that a median or percentile lies between. All that ask about the same values share one tree.
+//! of the two values that a median or percentile lies between. All that ask about the same values share one tree. Where
+//! values never go and about a percentile is enough, there is a sketch instead.
 
 use arrow::datatypes::DataType;
 
 use super::super::super::answer::Pick;
-use super::super::super::layout::{Kind, Layout};
+use super::super::super::layout::{KeptValues, Kind, Layout};
 use super::super::super::values::ValueKind;
 use crate::quantile::Quantile;
 use crate::repr::Row;
+use crate::sketch::QuantileSketch;
 use crate::state::{Chunked, CountedSet, Ordered, Weightless, sampled};
 
 /// How values are written, so that `memcmp` orders them.
@@ -60,6 +62,8 @@ pub(in super::super) struct Quantiles {
     data_type: DataType,
     form: Form,
     groups: Chunked<Ordered<0>>,
+    /// Instead of all values.
+    sketches: Option<Chunked<QuantileSketch>>,
     /// Where each different value counts once: how often it is there.
     distinct: Option<CountedSet<u128>>,
     /// What the open time has taken away and not yet added.
@@ -70,22 +74,24 @@ pub(in super::super) struct Quantiles {
 impl Quantiles {
     pub(super) fn new(layout: &Layout, index: usize) -> Quantiles {
         let aggregate = &layout.aggregates[index];
-        let Kind::Quantile { value, distinct, .. } = &aggregate.kind else {
-            panic!("{} is no quantile", aggregate.name)
-        };
+        let Kind::Quantile { value, kept, .. } = &aggregate.kind else { panic!("{} is no quantile", aggregate.name) };
         Quantiles {
             asked: layout.quantiles_of(index),
             form: Form::of(value, &aggregate.data_type),
             data_type: aggregate.data_type.clone(),
             groups: Chunked::default(),
-            distinct: distinct.then(CountedSet::default),
+            sketches: (*kept == KeptValues::Sketch).then(Chunked::default),
+            distinct: (*kept == KeptValues::Different).then(CountedSet::default),
             owed: Vec::new(),
             answers: Answers::default(),
         }
     }
 
     pub(super) fn grow_to(&mut self, groups: usize) {
-        self.groups.grow_to(groups, Ordered::default);
+        match &mut self.sketches {
+            Some(sketches) => sketches.grow_to(groups, QuantileSketch::default),
+            None => self.groups.grow_to(groups, Ordered::default),
+        }
         if matches!(self.form, Form::Bytes) {
             self.answers.now.grow_to(groups, || vec![None; self.asked.len()]);
         }
@@ -103,6 +109,9 @@ impl Quantiles {
 
     /// Adds `diff` copies of a value that has a code.
     pub(super) fn add_code(&mut self, group: u32, code: i128, diff: i64) {
+        if let Some(sketches) = &mut self.sketches {
+            return sketches[group].add(code as u64, diff);
+        }
         let mut diff = diff;
         if let Some(counts) = &mut self.distinct {
             let (old, new) = counts.add(group, code as u128, diff);
@@ -128,15 +137,20 @@ impl Quantiles {
 
     /// Answers a touched group anew.
     pub(super) fn refresh(&mut self, group: u32, slots: &mut [i128]) {
+        if let Some(sketches) = &self.sketches {
+            for (slot, quantile) in &self.asked {
+                answer(&mut slots[*slot..], sketches[group].code(quantile, &self.data_type));
+            }
+            return;
+        }
         for (group, value, diff) in self.owed.drain(..) {
             self.groups[group].add(value.bytes(), value.bytes().len(), diff, &Weightless);
         }
         let values = &self.groups[group];
         let at = |place: i64| values.get(&values.select(place)).expect("a place of a quantile has a value").key();
         for (nth, (slot, quantile)) in self.asked.iter().enumerate() {
-            let places = (!values.is_empty()).then(|| quantile.places(values.rows()));
             if matches!(self.form, Form::Bytes) {
-                let answer = places.map(|places| at(places.first));
+                let answer = (!values.is_empty()).then(|| at(quantile.places(values.rows()).first));
                 let known = &mut self.answers.now[group][nth];
                 if known.as_ref().map(Row::bytes) != answer {
                     slots[*slot] = if answer.is_some() { slots[*slot] + 1 } else { 0 };
@@ -144,12 +158,8 @@ impl Quantiles {
                 }
                 continue;
             }
-            let code = places.map(|places| {
-                let first = self.form.read(at(places.first));
-                let second = if places.second == places.first { first } else { self.form.read(at(places.second)) };
-                quantile.between(&places, first, second, &self.data_type)
-            });
-            (slots[*slot], slots[*slot + 1]) = (i128::from(code.is_some()), code.unwrap_or(0));
+            let code = quantile.answer(values.rows(), &self.data_type, |place| self.form.read(at(place)));
+            answer(&mut slots[*slot..], code);
         }
     }
 
@@ -160,16 +170,27 @@ impl Quantiles {
     }
 
     pub(super) fn bytes_held(&self, groups: usize) -> usize {
-        let trees = self.groups.bytes() + sampled(groups, |group| self.groups[group].bytes_held());
-        trees + self.answers.now.bytes() + self.distinct.as_ref().map_or(0, CountedSet::bytes)
+        let values = match &self.sketches {
+            Some(sketches) => sketches.bytes() + sampled(groups, |group| sketches[group].bytes()),
+            None => self.groups.bytes() + sampled(groups, |group| self.groups[group].bytes_held()),
+        };
+        values + self.answers.now.bytes() + self.distinct.as_ref().map_or(0, CountedSet::bytes)
     }
 
     pub(super) fn reset(&mut self, group: u32) {
-        self.groups[group] = Ordered::default();
+        match &mut self.sketches {
+            Some(sketches) => sketches[group] = QuantileSketch::default(),
+            None => self.groups[group] = Ordered::default(),
+        }
         if matches!(self.form, Form::Bytes) {
             self.answers.now[group].fill(None);
         }
     }
+}
+
+/// Puts an answer into its slots.
+fn answer(slots: &mut [i128], code: Option<i128>) {
+    (slots[0], slots[1]) = (i128::from(code.is_some()), code.unwrap_or(0));
 }
 
 #[cfg(test)]
@@ -198,6 +219,7 @@ mod tests {
             data_type,
             form,
             groups: Chunked::default(),
+            sketches: None,
             distinct: distinct.then(CountedSet::default),
             owed: Vec::new(),
             answers: Answers::default(),
@@ -260,7 +282,11 @@ mod tests {
                             let value = |place: i64| values[usize::try_from(place).unwrap()];
                             quantile.between(&places, value(places.first), value(places.second), &data_type)
                         });
-                        assert_eq!(slots[*slot..slot + 2], [answer.is_some().into(), answer.unwrap_or(0)], "seed {seed}");
+                        assert_eq!(
+                            slots[*slot..slot + 2],
+                            [answer.is_some().into(), answer.unwrap_or(0)],
+                            "seed {seed}"
+                        );
                     }
                 }
             }
