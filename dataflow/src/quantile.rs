@@ -85,11 +85,11 @@ impl Quantile {
 
     /// Whether values of `data_type` have it: between two texts or times there is nothing.
     pub fn is_of(&self, data_type: &DataType) -> bool {
-        match (self.func, data_type) {
-            (QuantileFunc::Discrete, _) => true,
-            (_, DataType::Float32 | DataType::Float64) => true,
-            (QuantileFunc::Median, DataType::Decimal128(..)) => true,
-            _ => false,
+        let float = matches!(data_type, DataType::Float32 | DataType::Float64);
+        match self.func {
+            QuantileFunc::Discrete => true,
+            QuantileFunc::Continuous => float,
+            QuantileFunc::Median => float || matches!(data_type, DataType::Decimal128(..)),
         }
     }
 

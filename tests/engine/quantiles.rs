@@ -1,4 +1,4 @@
-//! A changed row costs a median a look into the order of its group, and not the group.
+//! A changed row costs a median a look into the order of its group, and not the group; and estimates are those of reads.
 
 use std::sync::Arc;
 
@@ -10,11 +10,16 @@ use headwater_dataflow::plan::{AggregateFunc, Op, Plan};
 use headwater_dataflow::port::{PortItem, Tick};
 use headwater_dataflow::quantile::Quantile;
 use headwater_dataflow::repr::{Delta, Diff, Diffs};
+use headwater_views::sql;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 use super::alone::{alone, cpu_ns};
 use super::driver::Driver;
 use super::plans::{aggregate, column, schema};
-use super::rows::Rows;
+use super::rows::{Row, Rows, Value, add, delta_of, difference};
+use crate::oracle::batch::{Batch, Contents, Names};
 
 const GROUP_ROWS: u32 = 200_000;
 /// One row of the group changes in each.
@@ -48,6 +53,58 @@ fn recomputed() -> AggregateFunc {
         result: field,
     };
     AggregateFunc::Recomputed(Recomputed::new(&call).expect("it is a function of one column").0)
+}
+
+const ESTIMATES: &str = "SELECT g, approx_distinct(n) AS a, approx_distinct(t) AS b, approx_median(x) AS c, \
+     approx_percentile_cont(0.99) WITHIN GROUP (ORDER BY x) AS d, \
+     approx_percentile_cont(0.3) WITHIN GROUP (ORDER BY x DESC) FILTER (WHERE n % 3 = 0) AS e FROM t GROUP BY g";
+
+/// Rows in random order, most of them in one group: more than estimates count exactly.
+fn many_rows(random: &mut ChaCha8Rng) -> Vec<Row> {
+    let row = |n: i64| {
+        let group = if n % 10 == 0 { n % 7 } else { 0 };
+        let x = if n % 50 == 0 {
+            Value::Null
+        } else {
+            Value::double((n as f64 - 9_000.0) * 1.5_f64.powf(n as f64 / 900.0))
+        };
+        vec![Value::Int(group), Value::Int(n), Value::text(format!("{} in words", n / 2)), x]
+    };
+    let mut rows: Vec<Row> = (0..20_000).map(|n| row(n % 15_000)).collect();
+    rows.shuffle(random);
+    rows
+}
+
+#[test]
+fn estimates_of_growing_views_equal_those_of_reads() {
+    let types = [("g", DataType::Int64), ("n", DataType::Int64), ("t", DataType::Utf8), ("x", DataType::Float64)];
+    let input = schema(&types);
+    for workers in [1, 2, 4] {
+        let mut random = ChaCha8Rng::seed_from_u64(workers as u64);
+        let mut driver = Driver::start(workers);
+        let source = driver.new_object().rows();
+        let mut names = Names::default();
+        names.add_collection("t", source, input.clone(), true);
+        let planned = sql::plan_view(ESTIMATES, &names).expect("the query is maintained");
+        assert_eq!(planned.explain.matches("(sketch per group, append-only)").count(), 5, "{}", planned.explain);
+        let object = driver.new_object();
+        let (feed, import) = driver.port(source, &input);
+        driver.create(object, vec![import], planned.plan, 0);
+        feed.replay(PortItem::SnapshotComplete).expect("the dataflow exists");
+        let (mut all, mut time) = (Rows::new(), 0);
+        for rows in many_rows(&mut random).chunks(3_000) {
+            time += 1;
+            let delta = delta_of(&input, &rows.iter().map(|row| (row.clone(), 1)).collect::<Vec<_>>());
+            feed.replay(PortItem::Tick(Arc::new(Tick { time, delta: Some(delta) }))).expect("the dataflow exists");
+            rows.iter().for_each(|row| add(&mut all, row.clone(), 1));
+            driver.wait_upper(object, time + 1).expect("the engine answers");
+            let contents = Contents::from([(source, (input.clone(), all.clone()))]);
+            let read = Batch::new().answer(ESTIMATES, &names, &contents).expect("the query is answered").rows;
+            let view = &driver.export(object).states(&Rows::new(), &[time])[0];
+            assert_eq!(difference(&read, view, 5), "", "{workers} workers, time {time}");
+        }
+        driver.shutdown();
+    }
 }
 
 /// CPU nanoseconds a tick, and the rows that are exported in the end.

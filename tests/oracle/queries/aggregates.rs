@@ -88,7 +88,7 @@ impl Queries<'_> {
                 let second = self.over(columns).any(depth);
                 counted("COUNT(DISTINCT {}, {})", vec![arg.node, second.node])
             }
-            1 => counted("CAST(approx_distinct({}) AS BIGINT)", vec![arg.node]),
+            1 => counted("approx_distinct({})", vec![arg.node]),
             2 => match mean_type(&arg) {
                 Some((sql_type, facts)) => {
                     Typed { node: Node::new(sql_type.kind(), "AVG(DISTINCT {})", [arg.node]), sql_type, facts }

@@ -195,7 +195,7 @@ fn of_values(name: &str, params: &AggregateFunctionParams) -> Result<Option<Aggr
         return Ok(Some(AggregateFunc::ApproxQuantile(sketched(name, fraction, descending)?)));
     }
     Ok(match QuantileFunc::of(name) {
-        Some(func) => Some(AggregateFunc::Quantile(quantile(func, fraction, descending)?)),
+        Some(func) => Some(AggregateFunc::Quantile(quantile(name, func, fraction, descending)?)),
         None => (name == "approx_distinct").then_some(AggregateFunc::ApproxDistinct),
     })
 }

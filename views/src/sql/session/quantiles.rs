@@ -35,11 +35,12 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// The quantile that a call asks for.
+/// The quantile that a call of `name` asks for.
 ///
 /// # Errors
 /// A fraction that is none, or is not written out.
 pub(in crate::sql) fn quantile(
+    name: &str,
     func: QuantileFunc,
     fraction: Option<&ScalarValue>,
     descending: bool,
@@ -51,7 +52,7 @@ pub(in crate::sql) fn quantile(
     };
     match known {
         Some(quantile) => Ok(quantile),
-        None => plan_err!("the fraction of {} is a number from 0 to 1, written out", func.name()),
+        None => plan_err!("the fraction of {} is a number from 0 to 1, written out", name),
     }
 }
 
@@ -93,7 +94,7 @@ impl AggregateUDFImpl for OfOrder {
         let fraction = args.exprs.get(1).and_then(|fraction| fraction.downcast_ref::<Literal>()).map(Literal::value);
         let descending = args.order_bys.first().is_some_and(|key| key.options.descending);
         Ok(Box::new(Collected {
-            quantile: quantile(self.func, fraction, descending)?,
+            quantile: quantile(self.name(), self.func, fraction, descending)?,
             distinct: args.is_distinct,
             result: args.return_field.data_type().clone(),
             values: CollectedValues::new(args.expr_fields[0].data_type()),

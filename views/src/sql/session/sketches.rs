@@ -42,10 +42,9 @@ pub(in crate::sql) fn is_sketched(name: &str, args: usize, distinct: bool) -> bo
 /// # Errors
 /// A fraction that is none, or is not written out.
 pub(in crate::sql) fn sketched(name: &str, fraction: Option<&ScalarValue>, descending: bool) -> Result<Quantile> {
-    match name {
-        "approx_median" => quantile(QuantileFunc::Continuous, Some(&ScalarValue::Float64(Some(0.5))), false),
-        _ => quantile(QuantileFunc::Continuous, fraction, descending),
-    }
+    let half = ScalarValue::Float64(Some(0.5));
+    let fraction = if name == "approx_median" { Some(&half) } else { fraction };
+    quantile(name, QuantileFunc::Continuous, fraction, descending)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -209,7 +208,7 @@ impl Accumulator for About {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         for sketch in states[0].as_binary::<i32>().iter().flatten() {
             if !self.sketch.merge(sketch) {
-                return internal_err!("the state of {} is none", self.quantile.func().name());
+                return internal_err!("the state of an approximate percentile is none");
             }
         }
         Ok(())
