@@ -347,9 +347,9 @@ pub enum AggregateFunc {
     Moment(Moment),
     /// A median or percentile, from the group's values in order.
     Quantile(Quantile),
-    /// About a percentile: of an input that never retracts from a sketch, else [`AggregateFunc::Quantile`].
+    /// About a percentile: of an input that never retracts from an estimate, else [`AggregateFunc::Quantile`].
     ApproxQuantile(Quantile),
-    /// About how many different values: of an input that never retracts from a sketch, else how many.
+    /// About how many different values: of an input that never retracts from an estimate, else how many.
     ApproxDistinct,
     /// Any function, from all rows of a group whenever one of them changes; NULL is an argument like any other.
     Recomputed(Recomputed),

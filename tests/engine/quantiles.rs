@@ -86,7 +86,7 @@ fn estimates_of_growing_views_equal_those_of_reads() {
         let mut names = Names::default();
         names.add_collection("t", source, input.clone(), true);
         let planned = sql::plan_view(ESTIMATES, &names).expect("the query is maintained");
-        assert_eq!(planned.explain.matches("(sketch per group, append-only)").count(), 5, "{}", planned.explain);
+        assert_eq!(planned.explain.matches("(estimate per group, append-only)").count(), 5, "{}", planned.explain);
         let object = driver.new_object();
         let (feed, import) = driver.port(source, &input);
         driver.create(object, vec![import], planned.plan, 0);

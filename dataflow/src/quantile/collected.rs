@@ -1,7 +1,6 @@
 //! All values of a group, for who asks once: reads.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::{filter, is_not_null};
@@ -110,8 +109,8 @@ fn rows(column: &ArrayRef) -> impl Iterator<Item = Row> {
     (0..len).map(move |row| Row::new(bytes.get(row)))
 }
 
-fn take_away<V: Eq + Hash>(values: &mut Vec<V>, gone: impl Iterator<Item = V>) {
-    let mut gone_times: HashMap<V, usize> = HashMap::new();
+fn take_away<V: Ord>(values: &mut Vec<V>, gone: impl Iterator<Item = V>) {
+    let mut gone_times: BTreeMap<V, usize> = BTreeMap::new();
     gone.for_each(|value| *gone_times.entry(value).or_default() += 1);
     values.retain(|value| match gone_times.get_mut(value) {
         Some(times) if *times > 0 => {

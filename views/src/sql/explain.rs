@@ -259,7 +259,7 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
         AggregateFunc::Min | AggregateFunc::Max if !append_only => "multiset per group",
         AggregateFunc::Min | AggregateFunc::Max => "slot, append-only",
         AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => "slot",
-        AggregateFunc::ApproxDistinct if append_only => "sketch per group, append-only",
+        AggregateFunc::ApproxDistinct if append_only => "estimate per group, append-only",
         AggregateFunc::ApproxDistinct => "set per group",
         AggregateFunc::Quantile(_) | AggregateFunc::ApproxQuantile(_) | AggregateFunc::Recomputed(_) => {
             unreachable!("they are shown by themselves")
@@ -273,7 +273,7 @@ fn quantile_text(quantile: &Quantile, aggregate: &Aggregate, columns: &[String],
     let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
     let (name, arg) = (quantile.func().name(), list(&aggregate.args, columns, ", "));
     let (about, kept) = match aggregate.func {
-        AggregateFunc::ApproxQuantile(_) if append_only => ("approx_", "sketch per group, append-only"),
+        AggregateFunc::ApproxQuantile(_) if append_only => ("approx_", "estimate per group, append-only"),
         AggregateFunc::ApproxQuantile(_) => ("approx_", "values in order per group"),
         _ => ("", "values in order per group"),
     };

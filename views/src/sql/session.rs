@@ -2,12 +2,13 @@
 //!
 //! It differs from DataFusion's own in a few places only, each stated here or in a file of this folder: the list of
 //! optimizer rules, the types (`types`), what would hurt in its semantics (`semantics`, `floats`, `arithmetic`, `sum`,
-//! `moments`, `quantiles`, `sketches`, `ordered`, `ranks`, `to_char`), what it gets wrong (`repair`, `grouping_sets`, `many_groups`,
+//! `moments`, `quantiles`, `estimates`, `ordered`, `ranks`, `to_char`), what it gets wrong (`repair`, `grouping_sets`, `many_groups`,
 //! `offsets`), what it lacks (`lateral`, `mode`), and what would be slow (`date_trunc`).
 
 mod arithmetic;
 mod date_trunc;
 mod distinct_on;
+pub(super) mod estimates;
 mod floats;
 mod grouping;
 pub(super) mod grouping_sets;
@@ -23,7 +24,6 @@ pub(super) mod quantiles;
 mod ranks;
 mod repair;
 mod semantics;
-pub(super) mod sketches;
 mod subqueries;
 mod sum;
 mod to_char;
@@ -152,7 +152,7 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     ranks::register(&mut state)?;
     moments::register(&mut state)?;
     quantiles::register(&mut state)?;
-    sketches::register(&mut state)?;
+    estimates::register(&mut state)?;
     mode::register(&mut state)?;
     Ok(state)
 }

@@ -139,7 +139,7 @@ impl AnswerBuilder {
 
 fn has_beside(aggregate: &Slots) -> bool {
     match &aggregate.kind {
-        Kind::CountDistinct(_) | Kind::SketchDistinct | Kind::Best { .. } | Kind::SumFloat | Kind::AvgFloat => true,
+        Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Best { .. } | Kind::SumFloat | Kind::AvgFloat => true,
         Kind::Bits(_) | Kind::Moment(_) | Kind::Recomputed(_) => true,
         Kind::Quantile { place, .. } => place.is_kept_here(),
         Kind::SumExact | Kind::AvgDecimal { .. } => aggregate.distinct,
@@ -178,7 +178,7 @@ pub(super) fn code(aggregate: &Slots, slots: &[i128]) -> Result<Option<i128>, Ou
     let slot = aggregate.slot;
     Ok(match &aggregate.kind {
         Kind::Rows => Some(slots[super::layout::ROWS]),
-        Kind::Count | Kind::CountDistinct(_) | Kind::SketchDistinct => Some(slots[slot]),
+        Kind::Count | Kind::CountDistinct(_) | Kind::EstimateDistinct => Some(slots[slot]),
         Kind::BestOfGrowing { least, .. } | Kind::Best { least, .. } => {
             let code = if *least { !slots[slot] } else { slots[slot] };
             (slots[slot + 1] > 0).then_some(code)

@@ -331,7 +331,7 @@ impl Groups {
 fn merge(aggregate: &Slots, slots: &mut [i128], news: &[i128]) {
     let slot = aggregate.slot;
     match aggregate.kind {
-        Kind::Rows | Kind::CountDistinct(_) | Kind::SketchDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
         Kind::Count => slots[slot] += news[slot],
         Kind::SumExact | Kind::AvgDecimal { .. } => {
             slots[slot] += news[slot];

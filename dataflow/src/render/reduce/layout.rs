@@ -82,8 +82,8 @@ pub(super) enum Kind {
     /// Slots: of values with codes, 1 if there is an answer, and its code; of others, a number that changes with the answer,
     /// 0 while there is none, and nothing. Beside: the values in order, once for all that ask about the same ones.
     Quantile { quantile: Quantile, value: ValueKind, kept: KeptValues, place: QuantilePlace },
-    /// Slot: about how many different values. The input never retracts. Beside: a sketch.
-    SketchDistinct,
+    /// Slot: about how many different values. The input never retracts. Beside: an estimate.
+    EstimateDistinct,
     /// Slot: changes with the answer, 0 while that is the answer over nothing. Beside: the rows and the answer.
     Recomputed(Recomputed),
 }
@@ -95,8 +95,8 @@ pub(super) enum KeptValues {
     All,
     /// Each different one once, in order.
     Different,
-    /// A sketch. The input never retracts.
-    Sketch,
+    /// An estimate. The input never retracts.
+    Estimate,
 }
 
 /// Where the values are that a quantile asks about.
@@ -126,7 +126,7 @@ impl Kind {
     fn slots(&self) -> usize {
         match self {
             Kind::Rows => 0,
-            Kind::Count | Kind::CountDistinct(_) | Kind::SketchDistinct | Kind::Recomputed(_) => 1,
+            Kind::Count | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Recomputed(_) => 1,
             Kind::SumFloat
             | Kind::AvgFloat
             | Kind::BestOfGrowing { .. }
@@ -261,10 +261,10 @@ fn kind_of(aggregate: &Aggregate, append_only: bool) -> Kind {
         (AggregateFunc::ApproxQuantile(quantile), Some(data_type)) => Kind::Quantile {
             quantile: *quantile,
             value: ValueKind::of(data_type),
-            kept: if append_only { KeptValues::Sketch } else { KeptValues::All },
+            kept: if append_only { KeptValues::Estimate } else { KeptValues::All },
             place: QuantilePlace { kept_by: 0, nth: 0 },
         },
-        (AggregateFunc::ApproxDistinct, Some(_)) if append_only => Kind::SketchDistinct,
+        (AggregateFunc::ApproxDistinct, Some(_)) if append_only => Kind::EstimateDistinct,
         (AggregateFunc::ApproxDistinct, Some(data_type)) => Kind::CountDistinct(ValueKind::of(data_type)),
         (AggregateFunc::Recomputed(function), _) => Kind::Recomputed(function.clone()),
         (AggregateFunc::Count, None) if aggregate.filter.is_none() => Kind::Rows,

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{Kind, Layout, ROWS, Slots};
 use super::values::{ByteValues, ValueKind, codes, doubles, narrow_codes};
+use crate::estimate::hashes;
 use crate::expr::as_filter;
 use crate::render::keyed::Addressed;
 use crate::repr::{Diffs, EncodedRows, RowBlock, RowCodec, Timestamp, hash_bytes, owner, same_bytes};
-use crate::sketch::hashes;
 
 /// Contributions to groups that one worker owns.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Values {
     fn empty(aggregate: &Slots) -> Option<Values> {
         match &aggregate.kind {
             _ if aggregate.distinct => Some(Values::Codes(Vec::new())),
-            Kind::CountDistinct(ValueKind::Narrow) | Kind::SketchDistinct | Kind::Bits(_) => {
+            Kind::CountDistinct(ValueKind::Narrow) | Kind::EstimateDistinct | Kind::Bits(_) => {
                 Some(Values::Narrow(Vec::new()))
             }
             Kind::Quantile { place, .. } if !place.is_kept_here() => None,
@@ -318,7 +318,7 @@ fn accumulate(
     match &aggregate.kind {
         // Only what is new to the group's values counts: that is known where they stand.
         _ if aggregate.distinct => {}
-        Kind::Rows | Kind::CountDistinct(_) | Kind::SketchDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
         Kind::Count => column.for_each(group_of_row, diffs, |_, group, diff| {
             slots[group * width + slot] += i128::from(diff);
         }),
@@ -374,7 +374,7 @@ fn gather(
     let mut values = Values::empty(aggregate)?;
     let argument = || column.values.expect("what keeps values has an argument");
     match &mut values {
-        Values::Narrow(out) if aggregate.kind == Kind::SketchDistinct => {
+        Values::Narrow(out) if aggregate.kind == Kind::EstimateDistinct => {
             gather_codes(&hashes(argument()), column, group_of_row, diffs, out);
         }
         Values::Narrow(out) => gather_codes(&narrow_codes(argument()), column, group_of_row, diffs, out),

@@ -14,9 +14,9 @@ use headwater_dataflow::quantile::QuantileFunc;
 
 use super::{Flow, Lowering, Refusal, bind};
 use crate::sql::locate::Construct;
+use crate::sql::session::estimates::{estimated, is_estimated};
 use crate::sql::session::grouping_sets::grouping_set;
 use crate::sql::session::quantiles::quantile;
-use crate::sql::session::sketches::{is_sketched, sketched};
 use crate::sql::session::types::sql_name;
 
 impl Lowering<'_> {
@@ -112,7 +112,7 @@ impl Lowering<'_> {
     ) -> Result<Option<Aggregate>, Refusal> {
         let bind = |expr: &Expr| self.bind(expr, &input.schema, schema);
         let aggregate = Aggregate {
-            args: params.args.first().map(bind).transpose()?.into_iter().collect(),
+            args: self.arguments(false, &params.args[..1], input, schema)?,
             distinct: params.distinct && func != AggregateFunc::ApproxDistinct,
             func,
             filter: params.filter.as_deref().map(bind).transpose()?,
@@ -191,8 +191,8 @@ fn of_values(name: &str, params: &AggregateFunctionParams) -> Result<Option<Aggr
         _ => None,
     };
     let descending = params.order_by.first().is_some_and(|key| !key.asc);
-    if is_sketched(name, params.args.len(), params.distinct) {
-        return Ok(Some(AggregateFunc::ApproxQuantile(sketched(name, fraction, descending)?)));
+    if is_estimated(name, params.args.len(), params.distinct) {
+        return Ok(Some(AggregateFunc::ApproxQuantile(estimated(name, fraction, descending)?)));
     }
     Ok(match QuantileFunc::of(name) {
         Some(func) => Some(AggregateFunc::Quantile(quantile(name, func, fraction, descending)?)),

@@ -355,10 +355,10 @@ fn aggregates_say_what_they_keep() {
             "percentile_disc(DISTINCT 0.5) WITHIN GROUP (ORDER BY country)",
             "AS x (rows per group, recomputed when one of them changes)",
         ),
-        ("approx_distinct(country)", "approx_distinct(country) AS x (sketch per group, append-only)"),
+        ("approx_distinct(country)", "approx_distinct(country) AS x (estimate per group, append-only)"),
         (
             "approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY weight)",
-            "approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY weight) AS x (sketch per group, append-only)",
+            "approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY weight) AS x (estimate per group, append-only)",
         ),
         (
             "approx_percentile_cont_with_weight(quantity, 0.5) WITHIN GROUP (ORDER BY weight)",

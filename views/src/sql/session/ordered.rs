@@ -20,8 +20,8 @@ use headwater_dataflow::exact::Moment;
 use headwater_dataflow::expr::{AggregateCall, Recomputed};
 use headwater_dataflow::repr::Row;
 
+use super::estimates::is_estimated;
 use super::semantics::rewrite;
-use super::sketches::is_sketched;
 
 /// Functions whose answer depends on the order of rows.
 const ORDERED: &[&str] = &[
@@ -56,9 +56,9 @@ impl AnalyzerRule for OrderedAggregates {
                     "sum" | "avg" => true,
                     name => Moment::of(name).is_some(),
                 };
-            let estimated = matches!(func.name(), "approx_percentile_cont" | "approx_median")
-                && !is_sketched(func.name(), params.args.len(), params.distinct);
-            if !distinct && !estimated && !ORDERED.contains(&func.name()) {
+            let theirs = matches!(func.name(), "approx_percentile_cont" | "approx_median")
+                && !is_estimated(func.name(), params.args.len(), params.distinct);
+            if !distinct && !theirs && !ORDERED.contains(&func.name()) {
                 return Ok(Transformed::no(Expr::AggregateFunction(AggregateFunction { func, params })));
             }
             let func = Arc::new(AggregateUDF::from(Ordered { inner: func }));

@@ -148,8 +148,12 @@ impl Accumulator for Collected {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let answer = self.values.answer(&self.quantile, self.distinct);
-        // Of the type NULL there are no values.
-        if answer.is_null(0) { ScalarValue::try_from(&self.result) } else { ScalarValue::try_from_array(&answer, 0) }
+        // A column of the type NULL has no bits that say so.
+        if answer.logical_null_count() > 0 {
+            ScalarValue::try_from(&self.result)
+        } else {
+            ScalarValue::try_from_array(&answer, 0)
+        }
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use super::super::answer::Pick;
 use super::super::layout::{Kind, Layout};
 use super::super::values::ValueKind;
+use crate::estimate::DistinctEstimate;
 use crate::exact::{Moment, Moments};
 use crate::plan::BitFunc;
 use crate::repr::{Row, hash_bytes};
-use crate::sketch::DistinctSketch;
 use crate::state::{Chunked, CountedSet, Extremes, FloatSum, KeyTable, sampled};
 use collected::Collected;
 use distinct_sums::DistinctSums;
@@ -78,7 +78,7 @@ pub(super) enum Beside {
     /// Medians and percentiles.
     Quantiles(Quantiles),
     /// About how many different values.
-    Sketches { slot: usize, sketches: Chunked<DistinctSketch> },
+    Estimates { slot: usize, estimates: Chunked<DistinctEstimate> },
     /// A function that is computed anew from all rows.
     Rows { slot: usize, rows: Collected },
 }
@@ -92,7 +92,7 @@ impl Beside {
             _ if aggregate.distinct => Some(Beside::DistinctSums(DistinctSums::new(aggregate))),
             Kind::Bits(func) => Some(Beside::Bits { slot, func: *func, counts: Chunked::default() }),
             Kind::Moment(moment) => Some(Beside::Moments { slot, moment: *moment, sums: Chunked::default() }),
-            Kind::SketchDistinct => Some(Beside::Sketches { slot, sketches: Chunked::default() }),
+            Kind::EstimateDistinct => Some(Beside::Estimates { slot, estimates: Chunked::default() }),
             Kind::CountDistinct(ValueKind::Narrow) => Some(Beside::NarrowSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(value) if value.is_code() => Some(Beside::WideSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(_) => Some(Beside::ByteSet { slot, set: Box::default() }),
@@ -123,7 +123,7 @@ impl Beside {
             Beside::Bits { counts, .. } => counts.grow_to(groups, || None),
             Beside::Moments { sums, .. } => sums.grow_to(groups, || None),
             Beside::Quantiles(quantiles) => quantiles.grow_to(groups),
-            Beside::Sketches { sketches, .. } => sketches.grow_to(groups, DistinctSketch::default),
+            Beside::Estimates { estimates, .. } => estimates.grow_to(groups, DistinctEstimate::default),
             Beside::Rows { rows, .. } => rows.grow_to(groups),
         }
     }
@@ -166,7 +166,7 @@ impl Beside {
         }
         match self {
             Beside::NarrowSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code, diff)),
-            Beside::Sketches { sketches, .. } => sketches[group].add(code),
+            Beside::Estimates { estimates, .. } => estimates[group].add(code),
             Beside::Bits { counts, .. } => {
                 let counts = counts[group].get_or_insert_with(|| Box::new([0; 64]));
                 let mut rest = code;
@@ -175,7 +175,7 @@ impl Beside {
                     rest &= rest - 1;
                 }
             }
-            _ => unreachable!("narrow codes go to sets of them, to sketches and to bits"),
+            _ => unreachable!("narrow codes go to sets of them, to estimates and to bits"),
         }
     }
 
@@ -279,7 +279,7 @@ impl Beside {
                 slots[*slot] = answer.map_or(0, |value| 1 << 64 | i128::from(value.to_bits()));
             }
             Beside::Quantiles(quantiles) => quantiles.refresh(group, slots),
-            Beside::Sketches { slot, sketches } => slots[*slot] = sketches[group].count().into(),
+            Beside::Estimates { slot, estimates } => slots[*slot] = estimates[group].count().into(),
             Beside::Rows { slot, rows } => rows.refresh(group, &mut slots[*slot]),
             Beside::Floats { slot, sums } => match &sums[group] {
                 Some(sum) if !sum.is_zero() => slots[*slot] = i128::from(sum.value().to_bits()),
@@ -319,7 +319,9 @@ impl Beside {
             Beside::Bits { counts, .. } => counts.bytes() + sampled(groups, |group| boxed_bytes(&counts[group])),
             Beside::Moments { sums, .. } => sums.bytes() + sampled(groups, |group| boxed_bytes(&sums[group])),
             Beside::Quantiles(quantiles) => quantiles.bytes_held(groups),
-            Beside::Sketches { sketches, .. } => sketches.bytes() + sampled(groups, |group| sketches[group].bytes()),
+            Beside::Estimates { estimates, .. } => {
+                estimates.bytes() + sampled(groups, |group| estimates[group].bytes())
+            }
             Beside::Rows { rows, .. } => rows.bytes_held(groups),
         }
     }
@@ -338,7 +340,7 @@ impl Beside {
             Beside::Bits { counts, .. } => counts[group] = None,
             Beside::Moments { sums, .. } => sums[group] = None,
             Beside::Quantiles(quantiles) => quantiles.reset(group),
-            Beside::Sketches { sketches, .. } => sketches[group] = DistinctSketch::default(),
+            Beside::Estimates { estimates, .. } => estimates[group] = DistinctEstimate::default(),
             Beside::Rows { rows, .. } => rows.reset(group),
         }
     }

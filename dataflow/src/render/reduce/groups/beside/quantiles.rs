@@ -1,15 +1,15 @@
 //! The values of each group in order, with counts below every subtree: a changed value costs one descent, and so does each
 //! of the two values that a median or percentile lies between. All that ask about the same values share one tree. Where
-//! values never go and about a percentile is enough, there is a sketch instead.
+//! values never go and about a percentile is enough, there is an estimate instead.
 
 use arrow::datatypes::DataType;
 
 use super::super::super::answer::Pick;
 use super::super::super::layout::{KeptValues, Kind, Layout};
 use super::super::super::values::ValueKind;
+use crate::estimate::QuantileEstimate;
 use crate::quantile::Quantile;
 use crate::repr::Row;
-use crate::sketch::QuantileSketch;
 use crate::state::{Chunked, CountedSet, Ordered, Weightless, sampled};
 
 /// How values are written, so that `memcmp` orders them.
@@ -63,7 +63,7 @@ pub(in super::super) struct Quantiles {
     form: Form,
     groups: Chunked<Ordered<0>>,
     /// Instead of all values.
-    sketches: Option<Chunked<QuantileSketch>>,
+    estimates: Option<Chunked<QuantileEstimate>>,
     /// Where each different value counts once: how often it is there.
     distinct: Option<CountedSet<u128>>,
     /// What the open time has taken away and not yet added.
@@ -80,7 +80,7 @@ impl Quantiles {
             form: Form::of(value, &aggregate.data_type),
             data_type: aggregate.data_type.clone(),
             groups: Chunked::default(),
-            sketches: (*kept == KeptValues::Sketch).then(Chunked::default),
+            estimates: (*kept == KeptValues::Estimate).then(Chunked::default),
             distinct: (*kept == KeptValues::Different).then(CountedSet::default),
             owed: Vec::new(),
             answers: Answers::default(),
@@ -88,8 +88,8 @@ impl Quantiles {
     }
 
     pub(super) fn grow_to(&mut self, groups: usize) {
-        match &mut self.sketches {
-            Some(sketches) => sketches.grow_to(groups, QuantileSketch::default),
+        match &mut self.estimates {
+            Some(estimates) => estimates.grow_to(groups, QuantileEstimate::default),
             None => self.groups.grow_to(groups, Ordered::default),
         }
         if matches!(self.form, Form::Bytes) {
@@ -109,8 +109,8 @@ impl Quantiles {
 
     /// Adds `diff` copies of a value that has a code.
     pub(super) fn add_code(&mut self, group: u32, code: i128, diff: i64) {
-        if let Some(sketches) = &mut self.sketches {
-            return sketches[group].add(code as u64, diff);
+        if let Some(estimates) = &mut self.estimates {
+            return estimates[group].add(code as u64, diff);
         }
         let mut diff = diff;
         if let Some(counts) = &mut self.distinct {
@@ -137,9 +137,9 @@ impl Quantiles {
 
     /// Answers a touched group anew.
     pub(super) fn refresh(&mut self, group: u32, slots: &mut [i128]) {
-        if let Some(sketches) = &self.sketches {
+        if let Some(estimates) = &self.estimates {
             for (slot, quantile) in &self.asked {
-                answer(&mut slots[*slot..], sketches[group].code(quantile, &self.data_type));
+                answer(&mut slots[*slot..], estimates[group].code(quantile, &self.data_type));
             }
             return;
         }
@@ -170,16 +170,16 @@ impl Quantiles {
     }
 
     pub(super) fn bytes_held(&self, groups: usize) -> usize {
-        let values = match &self.sketches {
-            Some(sketches) => sketches.bytes() + sampled(groups, |group| sketches[group].bytes()),
+        let values = match &self.estimates {
+            Some(estimates) => estimates.bytes() + sampled(groups, |group| estimates[group].bytes()),
             None => self.groups.bytes() + sampled(groups, |group| self.groups[group].bytes_held()),
         };
         values + self.answers.now.bytes() + self.distinct.as_ref().map_or(0, CountedSet::bytes)
     }
 
     pub(super) fn reset(&mut self, group: u32) {
-        match &mut self.sketches {
-            Some(sketches) => sketches[group] = QuantileSketch::default(),
+        match &mut self.estimates {
+            Some(estimates) => estimates[group] = QuantileEstimate::default(),
             None => self.groups[group] = Ordered::default(),
         }
         if matches!(self.form, Form::Bytes) {
@@ -219,7 +219,7 @@ mod tests {
             data_type,
             form,
             groups: Chunked::default(),
-            sketches: None,
+            estimates: None,
             distinct: distinct.then(CountedSet::default),
             owed: Vec::new(),
             answers: Answers::default(),

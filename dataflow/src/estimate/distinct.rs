@@ -38,7 +38,7 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// A number of different values.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DistinctSketch(State);
+pub struct DistinctEstimate(State);
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
@@ -54,13 +54,13 @@ struct Registers {
     counts: [u32; GREATEST + 1],
 }
 
-impl Default for DistinctSketch {
+impl Default for DistinctEstimate {
     fn default() -> Self {
-        DistinctSketch(State::Few(Vec::new()))
+        DistinctEstimate(State::Few(Vec::new()))
     }
 }
 
-impl DistinctSketch {
+impl DistinctEstimate {
     /// Adds a value by its hash.
     pub fn add(&mut self, hash: u64) {
         match &mut self.0 {
@@ -84,7 +84,7 @@ impl DistinctSketch {
         }
     }
 
-    /// The sketch as bytes, for [`DistinctSketch::merge`].
+    /// The estimate as bytes, for [`DistinctEstimate::merge`].
     pub fn to_bytes(&self) -> Vec<u8> {
         match &self.0 {
             State::Few(hashes) => hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect(),
@@ -93,7 +93,7 @@ impl DistinctSketch {
         }
     }
 
-    /// Adds all values of another sketch; `false` if the bytes are none.
+    /// Adds all values of another estimate; `false` if the bytes are none.
     pub fn merge(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() <= FEW_MAX * size_of::<u64>() {
             let (hashes, rest) = bytes.as_chunks();
@@ -207,12 +207,12 @@ mod tests {
 
     #[test]
     fn few_are_counted_and_many_estimated_within_the_error() {
-        let mut sketch = DistinctSketch::default();
+        let mut estimate = DistinctEstimate::default();
         let mut worst: f64 = 0.0;
         for (index, hash) in hashes_of(0..300_000).into_iter().enumerate() {
-            sketch.add(hash);
-            sketch.add(hash);
-            let (count, known) = (sketch.count(), index as u64 + 1);
+            estimate.add(hash);
+            estimate.add(hash);
+            let (count, known) = (estimate.count(), index as u64 + 1);
             if known <= FEW_MAX as u64 {
                 assert_eq!(count, known);
             } else if index % 1_000 == 0 {
@@ -229,19 +229,23 @@ mod tests {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let most = [10, FEW_MAX as i64 + 1, 10_000][seed as usize % 3];
             let mut values = hashes_of(0..most);
-            let mut whole = DistinctSketch::default();
+            let mut whole = DistinctEstimate::default();
             values.iter().for_each(|hash| whole.add(*hash));
             values.extend_from_within(..values.len() / 2);
             values.shuffle(&mut random);
-            let mut parts = vec![DistinctSketch::default(); 4];
+            let mut parts = vec![DistinctEstimate::default(); 4];
             values.iter().for_each(|hash| parts[random.random_range(0..4)].add(*hash));
-            let mut merged = DistinctSketch::default();
+            let mut merged = DistinctEstimate::default();
             assert!(parts.iter().all(|part| merged.merge(&part.to_bytes())));
             assert!(merged == whole, "seed {seed}");
             assert!(merged.bytes() > 0 && merged.merge(&whole.to_bytes()) && merged == whole);
         }
-        let mut sketch = DistinctSketch::default();
-        assert!(!sketch.merge(&[1, 2, 3]) && !sketch.merge(&[99; REGISTERS + 1]) && !sketch.merge(&[0; REGISTERS + 9]));
+        let mut estimate = DistinctEstimate::default();
+        assert!(
+            !estimate.merge(&[1, 2, 3])
+                && !estimate.merge(&[99; REGISTERS + 1])
+                && !estimate.merge(&[0; REGISTERS + 9])
+        );
     }
 
     #[test]

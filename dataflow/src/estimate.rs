@@ -5,5 +5,5 @@
 mod distinct;
 mod quantile;
 
-pub use distinct::{DistinctSketch, hashes};
-pub use quantile::QuantileSketch;
+pub use distinct::{DistinctEstimate, hashes};
+pub use quantile::QuantileEstimate;

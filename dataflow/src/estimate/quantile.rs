@@ -1,9 +1,9 @@
 //! Floats in buckets that are narrow beside what is in them: the value in any place of their order within one in a hundred.
 //!
 //! Few different values are counted each; beyond, those that agree in sign, exponent and the first six bits behind the point
-//! are counted together (the idea is that of C. Masson, J. E. Rim, H. K. Lee, "DDSketch: a fast and fully-mergeable quantile
-//! sketch with relative-error guarantees", PVLDB 12(12), 2019; bits instead of a logarithm make buckets the same on every
-//! machine). A bucket is at most 1/64 as wide as its least value, and answers with its middle.
+//! are counted together (the idea is DDSketch's: C. Masson, J. E. Rim, H. K. Lee, PVLDB 12(12), 2019; bits instead of a
+//! logarithm make buckets the same on every machine). A bucket is at most 1/64 as wide as its least value, and answers with
+//! its middle.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
@@ -18,7 +18,7 @@ const REST: u32 = 52 - 6;
 
 /// Floats by their codes (`values::float_code`), in order.
 #[derive(Debug, Default, PartialEq)]
-pub struct QuantileSketch {
+pub struct QuantileEstimate {
     count: i64,
     /// Whether what is counted is buckets, else values.
     coarse: bool,
@@ -27,7 +27,7 @@ pub struct QuantileSketch {
     greatest: u64,
 }
 
-impl QuantileSketch {
+impl QuantileEstimate {
     /// Adds `copies`, at least one, of a value.
     pub(crate) fn add(&mut self, code: u64, copies: i64) {
         if self.count == 0 {
@@ -76,14 +76,14 @@ impl QuantileSketch {
         quantile.answer(self.count, data_type, |place| self.at(place).into())
     }
 
-    /// The sketch as bytes, for [`QuantileSketch::merge`].
+    /// The estimate as bytes, for [`QuantileEstimate::merge`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let head = [u64::from(self.coarse), self.least, self.greatest];
         let counts = self.counts.iter().flat_map(|(counted, copies)| [*counted, copies.cast_unsigned()]);
         head.into_iter().chain(counts).flat_map(u64::to_le_bytes).collect()
     }
 
-    /// Adds all values of another sketch; `false` if the bytes are none.
+    /// Adds all values of another estimate; `false` if the bytes are none.
     pub fn merge(&mut self, bytes: &[u8]) -> bool {
         let (numbers, rest) = bytes.as_chunks();
         let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
@@ -172,10 +172,10 @@ mod tests {
         u64::try_from(float_code(value)).unwrap()
     }
 
-    fn sketch(values: &[f64]) -> QuantileSketch {
-        let mut sketch = QuantileSketch::default();
-        values.iter().for_each(|value| sketch.add(code(*value), 1));
-        sketch
+    fn estimate(values: &[f64]) -> QuantileEstimate {
+        let mut estimate = QuantileEstimate::default();
+        values.iter().for_each(|value| estimate.add(code(*value), 1));
+        estimate
     }
 
     #[test]
@@ -188,12 +188,12 @@ mod tests {
                 .map(|_| f64::powf(10.0, random.random_range(-wide..wide)) * [1.0, -1.0][random.random_range(0..2)])
                 .collect();
             values.extend([0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, f64::MIN_POSITIVE]);
-            let tested = sketch(&values);
+            let tested = estimate(&values);
             values.shuffle(&mut random);
-            assert_eq!(sketch(&values), tested, "the order makes no difference");
-            let mut merged = QuantileSketch::default();
-            assert!(values.chunks(count / 3).all(|part| merged.merge(&sketch(part).to_bytes())));
-            assert!(merged.merge(&QuantileSketch::default().to_bytes()) && merged == tested, "seed {seed}");
+            assert_eq!(estimate(&values), tested, "the order makes no difference");
+            let mut merged = QuantileEstimate::default();
+            assert!(values.chunks(count / 3).all(|part| merged.merge(&estimate(part).to_bytes())));
+            assert!(merged.merge(&QuantileEstimate::default().to_bytes()) && merged == tested, "seed {seed}");
             values.sort_by(f64::total_cmp);
             for (place, value) in values.iter().enumerate() {
                 let found = code_float(tested.at(place as i64).into());
@@ -206,15 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_no_sketch() {
-        let mut tested = sketch(&[1.0]);
+    fn other_bytes_are_no_estimate() {
+        let mut tested = estimate(&[1.0]);
         assert!(!tested.merge(&[]) && !tested.merge(&[1; 24]) && !tested.merge(&[0; 25]) && !tested.merge(&[0; 32]));
-        assert_eq!(tested, sketch(&[1.0]));
+        assert_eq!(tested, estimate(&[1.0]));
     }
 
     #[test]
     fn copies_count() {
-        let mut tested = QuantileSketch::default();
+        let mut tested = QuantileEstimate::default();
         (0..5_000).for_each(|value| tested.add(code(f64::from(value)), 1 + i64::from(value % 3)));
         assert_eq!(tested.count, (0..5_000).map(|value| 1 + value % 3).sum::<i64>());
         let half = code_float(tested.at(tested.count / 2).into());

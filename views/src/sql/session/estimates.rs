@@ -1,4 +1,4 @@
-//! APPROX_DISTINCT, APPROX_PERCENTILE_CONT and APPROX_MEDIAN for reads, by the sketches of the dataflow: they depend on which
+//! APPROX_DISTINCT, APPROX_PERCENTILE_CONT and APPROX_MEDIAN for reads, by the estimates of the dataflow: they depend on which
 //! rows there are and not on their order, and are exact while values are few.
 //!
 //! DataFusion's estimates depend on the order of rows, or are none of few values. What it can say beyond ours, how many
@@ -18,8 +18,8 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 use datafusion::physical_expr::expressions::Literal;
+use headwater_dataflow::estimate::{DistinctEstimate, QuantileEstimate, hashes};
 use headwater_dataflow::quantile::{Quantile, QuantileFunc};
-use headwater_dataflow::sketch::{DistinctSketch, QuantileSketch, hashes};
 
 use super::quantiles::quantile;
 
@@ -32,8 +32,8 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Whether a call of an approximate percentile is answered by a sketch of ours.
-pub(in crate::sql) fn is_sketched(name: &str, args: usize, distinct: bool) -> bool {
+/// Whether a call of an approximate percentile is answered by an estimate of ours.
+pub(in crate::sql) fn is_estimated(name: &str, args: usize, distinct: bool) -> bool {
     !distinct && matches!((name, args), ("approx_percentile_cont", 2) | ("approx_median", 1))
 }
 
@@ -41,7 +41,7 @@ pub(in crate::sql) fn is_sketched(name: &str, args: usize, distinct: bool) -> bo
 ///
 /// # Errors
 /// A fraction that is none, or is not written out.
-pub(in crate::sql) fn sketched(name: &str, fraction: Option<&ScalarValue>, descending: bool) -> Result<Quantile> {
+pub(in crate::sql) fn estimated(name: &str, fraction: Option<&ScalarValue>, descending: bool) -> Result<Quantile> {
     let half = ScalarValue::Float64(Some(0.5));
     let fraction = if name == "approx_median" { Some(&half) } else { fraction };
     quantile(name, QuantileFunc::Continuous, fraction, descending)
@@ -87,7 +87,7 @@ impl AggregateUDFImpl for Distinct {
 }
 
 #[derive(Debug, Default)]
-struct Different(DistinctSketch);
+struct Different(DistinctEstimate);
 
 impl Accumulator for Different {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
@@ -112,8 +112,8 @@ impl Accumulator for Different {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for sketch in states[0].as_binary::<i32>().iter().flatten() {
-            if !self.0.merge(sketch) {
+        for estimate in states[0].as_binary::<i32>().iter().flatten() {
+            if !self.0.merge(estimate) {
                 return internal_err!("the state of approx_distinct is none");
             }
         }
@@ -125,7 +125,7 @@ impl Accumulator for Different {
     }
 }
 
-/// DataFusion's function, with our sketch where that serves.
+/// DataFusion's function, with our estimate where that serves.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Percentile {
     inner: Arc<AggregateUDF>,
@@ -146,25 +146,25 @@ impl AggregateUDFImpl for Percentile {
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let float = args.expr_fields[0].data_type().is_floating();
-        if !float || !is_sketched(self.name(), args.exprs.len(), args.is_distinct) {
+        if !float || !is_estimated(self.name(), args.exprs.len(), args.is_distinct) {
             return self.inner.accumulator(args);
         }
         let fraction = args.exprs.get(1).and_then(|fraction| fraction.downcast_ref::<Literal>()).map(Literal::value);
         let descending = args.order_bys.first().is_some_and(|key| key.options.descending);
         Ok(Box::new(About {
-            quantile: sketched(self.name(), fraction, descending)?,
+            quantile: estimated(self.name(), fraction, descending)?,
             result: args.return_field.data_type().clone(),
-            sketch: QuantileSketch::default(),
+            estimate: QuantileEstimate::default(),
         }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
         if !args.input_fields[0].data_type().is_floating()
-            || !is_sketched(self.name(), args.input_fields.len(), args.is_distinct)
+            || !is_estimated(self.name(), args.input_fields.len(), args.is_distinct)
         {
             return self.inner.state_fields(args);
         }
-        Ok(vec![Arc::new(Field::new(format_state_name(args.name, "sketch"), DataType::Binary, true))])
+        Ok(vec![Arc::new(Field::new(format_state_name(args.name, "estimate"), DataType::Binary, true))])
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -188,26 +188,26 @@ impl AggregateUDFImpl for Percentile {
 struct About {
     quantile: Quantile,
     result: DataType,
-    sketch: QuantileSketch,
+    estimate: QuantileEstimate,
 }
 
 impl Accumulator for About {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sketch.add_column(&values[0]);
+        self.estimate.add_column(&values[0]);
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        ScalarValue::try_from_array(&self.sketch.answer(&self.quantile, &self.result), 0)
+        ScalarValue::try_from_array(&self.estimate.answer(&self.quantile, &self.result), 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::Binary(Some(self.sketch.to_bytes()))])
+        Ok(vec![ScalarValue::Binary(Some(self.estimate.to_bytes()))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for sketch in states[0].as_binary::<i32>().iter().flatten() {
-            if !self.sketch.merge(sketch) {
+        for estimate in states[0].as_binary::<i32>().iter().flatten() {
+            if !self.estimate.merge(estimate) {
                 return internal_err!("the state of an approximate percentile is none");
             }
         }
@@ -215,6 +215,6 @@ impl Accumulator for About {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.sketch.bytes()
+        size_of_val(self) + self.estimate.bytes()
     }
 }
