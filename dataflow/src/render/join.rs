@@ -7,13 +7,15 @@
 
 mod existence;
 mod pairs;
+mod split;
 
-use arrow::datatypes::SchemaRef;
+use std::rc::Rc;
+
+use arrow::datatypes::{DataType, SchemaRef};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use super::import::codec_for;
 use super::keyed::{KeyedRows, blocks, by_worker};
 use super::meter::{Holds, Meter};
 use super::pending::Pending;
@@ -22,8 +24,9 @@ use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
-use crate::state::Multimap;
+use crate::state::{Multimap, Presence};
 use pairs::PairBuilder;
+use split::Split;
 
 /// One input of a join.
 pub(super) struct Side<'scope, 'a> {
@@ -53,7 +56,6 @@ pub(super) fn join<'scope>(
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let (left_schema, right_schema) = (left.schema.clone(), right.schema.clone());
     let kind = shape.kind;
     let null_keys = |kept: bool| match (shape.null_equals_null, kept) {
         (true, _) => NullKeys::Join,
@@ -61,17 +63,27 @@ pub(super) fn join<'scope>(
         (false, false) => NullKeys::Drop,
     };
     let keeps_left = kind.keeps_left() || matches!(kind, JoinKind::LeftAnti | JoinKind::LeftMark);
-    let keyed = !left.keys.is_empty();
-    let left = key_rows(left, null_keys(keeps_left), true, context);
+    let key_types: Vec<DataType> = left.keys.iter().map(|key| key.data_type.clone()).collect();
+    let key_codec = || RowCodec::new(&key_types).unwrap_or_else(|error| panic!("{error}"));
+    let split = |side: &Side<'scope, '_>| Rc::new(Split::new(&side.schema, side.keys));
+    let (left_split, right_split) = (split(&left), split(&right));
+    let left = key_rows(left, null_keys(keeps_left), key_codec(), Some(Rc::clone(&left_split)), context);
     // An existence join asks only whether there is a partner: the right rows themselves stay where they are.
-    let right = key_rows(right, null_keys(kind.keeps_right()), kind.pairs(), context);
+    let whole = kind.pairs().then(|| Rc::clone(&right_split));
+    let right = key_rows(right, null_keys(kind.keeps_right()), key_codec(), whole, context);
     if kind.pairs() {
         let filter = shape.filter.cloned();
         let position = context.position("join");
-        let pairs = PairBuilder::new(&left_schema, &right_schema, schema, filter, position, context.errors.clone());
-        matched(left, right, (kind, keyed), pairs, context)
+        let pairs = PairBuilder::new(
+            key_codec(),
+            [left_split, right_split],
+            schema,
+            (filter, position),
+            context.errors.clone(),
+        );
+        matched(left, right, kind, pairs, context)
     } else {
-        existence::existence(left, right, (kind, keyed), codec_for(&left_schema), schema.clone(), context)
+        existence::existence(left, right, kind, (key_codec(), left_split), schema.clone(), context)
     }
 }
 
@@ -80,26 +92,21 @@ pub(super) fn join<'scope>(
 enum NullKeys {
     /// NULL equals NULL.
     Join,
-    /// They have no partner, and leave without one: they travel under [`ALONE`].
+    /// They have no partner, and leave without one.
     Alone,
     /// They have no partner and therefore do not leave.
     Drop,
 }
 
-/// The key of rows that have no partner by nature. No row of a table has it: keys of no column are those of a cross join,
-/// none of which is NULL.
-const ALONE: &[u8] = &[];
-
-/// Evaluates a side's keys and addresses its rows (or only their count, if not `whole`) to the owners of the keys.
+/// Evaluates a side's keys and addresses its rows (or, without a division, only their count) to the owners of the keys.
 fn key_rows<'scope>(
     side: Side<'scope, '_>,
     null_keys: NullKeys,
-    whole: bool,
+    key_codec: RowCodec,
+    split: Option<Rc<Split>>,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
     let keys: Vec<ScalarExpr> = side.keys.iter().map(|key| key.prepared(&side.schema)).collect();
-    let key_codec = RowCodec::new(keys.iter().map(|key| &key.data_type)).unwrap_or_else(|error| panic!("{error}"));
-    let row_codec = codec_for(&side.schema);
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
     let Chunks { stream, steps } = side.chunks;
     let meter = context.meter.clone();
@@ -112,23 +119,26 @@ fn key_rows<'scope>(
                     let evaluated = evaluate(&keys, delta, &position);
                     errors.extend(time, evaluated.errors);
                     let key_rows = key_codec.encode(&evaluated.columns).expect("keys have their planned types");
-                    let rows = whole
-                        .then(|| row_codec.encode(evaluated.delta.rows.columns()).expect("rows have planned types"));
+                    let rest = split.as_ref().map(|split| {
+                        let columns = split.rest(evaluated.delta.rows.columns());
+                        split.codec().encode(&columns).expect("rows have planned types")
+                    });
                     let mut out = blocks(peers, time);
+                    let mut alone = blocks(peers, time);
+                    alone.iter_mut().for_each(|block| block.alone = true);
                     for index in 0..evaluated.delta.len() {
-                        let row = rows.as_ref().map_or(&[][..], |rows| rows.get(index));
-                        let mut key = key_rows.get(index);
-                        let mut hash = hash_bytes(key);
-                        if null_keys != NullKeys::Join && any_null(&evaluated.columns, index) {
-                            if null_keys == NullKeys::Drop {
-                                continue;
-                            }
-                            // Nobody looks for them: all workers share them.
-                            (key, hash) = (ALONE, hash_bytes(row));
-                        }
-                        out[owner(hash, peers)].push(hash, key, row, evaluated.delta.diffs.get(index));
+                        let row = rest.as_ref().map_or(&[][..], |rest| rest.get(index));
+                        let (key, diff) = (key_rows.get(index), evaluated.delta.diffs.get(index));
+                        let hash = hash_bytes(key);
+                        let to = match null_keys {
+                            NullKeys::Join => &mut out,
+                            _ if !any_null(&evaluated.columns, index) => &mut out,
+                            NullKeys::Alone => &mut alone,
+                            NullKeys::Drop => continue,
+                        };
+                        to[owner(hash, peers)].push(hash, key, row, diff);
                     }
-                    session.give_iterator(out.into_iter().filter(|block| block.len() > 0));
+                    session.give_iterator(out.into_iter().chain(alone).filter(|block| block.len() > 0));
                 }
             });
         }
@@ -140,8 +150,6 @@ struct Matched {
     left: Multimap,
     right: Multimap,
     kind: JoinKind,
-    /// Whether there are keys at all: then [`ALONE`] is none of them.
-    keyed: bool,
 }
 
 impl Holds for Matched {
@@ -152,9 +160,12 @@ impl Holds for Matched {
     }
 }
 
+/// A pair of rows with the key, of either the bytes beside the key.
+type Pair<'a> = (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
+
 impl Matched {
-    /// Applies one complete time; `emit` gets (left row, right row, diff).
-    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
+    /// Applies one complete time; `emit` gets (key, left row, right row) and the diff.
+    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(Pair<'_>, Diff)) {
         // A row that is kept without a partner and one that comes at the same time shall meet at once: the side that is not
         // kept goes first.
         if self.kind.keeps_left() {
@@ -166,84 +177,73 @@ impl Matched {
         }
     }
 
-    fn apply_left(&mut self, changes: &[Change], emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
+    fn apply_left(&mut self, changes: &[Change], emit: impl FnMut(Pair<'_>, Diff)) {
         let left = changes.iter().filter_map(|change| if let Change::Left(rows) = change { Some(rows) } else { None });
-        let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
-        half((&mut self.left, keeps_left), (&self.right, keeps_right), left, self.keyed, emit);
+        half(&mut self.left, &self.right, (self.kind.keeps_left(), self.kind.keeps_right()), left, emit);
     }
 
-    fn apply_right(&mut self, changes: &[Change], mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
+    fn apply_right(&mut self, changes: &[Change], mut emit: impl FnMut(Pair<'_>, Diff)) {
         let right =
             changes.iter().filter_map(|change| if let Change::Right(rows) = change { Some(rows) } else { None });
-        let (keeps_left, keeps_right) = (self.kind.keeps_left(), self.kind.keeps_right());
-        half((&mut self.right, keeps_right), (&self.left, keeps_left), right, self.keyed, |row, partner, diff| {
-            emit(partner, row, diff);
-        });
+        let keeps = (self.kind.keeps_right(), self.kind.keeps_left());
+        half(&mut self.right, &self.left, keeps, right, |(key, row, partner), diff| emit((key, partner, row), diff));
     }
 }
 
-/// How many rows ahead the places of keys and rows, and how many ahead the entries of keys are brought into the cache.
+/// How many rows ahead the places of keys, and how many ahead their first rows are brought into the cache.
 const INDEX_AHEAD: usize = 16;
 const ENTRY_AHEAD: usize = 8;
 
-/// Applies the changes of one side; `emit` gets (row of that side, row of the other side, diff).
+/// Applies the changes of one side; `emit` gets (key, row of that side, row of the other side) and the diff.
 fn half<'a>(
-    (own, keeps_own): (&mut Multimap, bool),
-    (other, keeps_other): (&Multimap, bool),
+    own: &mut Multimap,
+    other: &Multimap,
+    (keeps_own, keeps_other): (bool, bool),
     changes: impl Iterator<Item = &'a KeyedRows> + Clone,
-    keyed: bool,
-    mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff),
+    mut emit: impl FnMut(Pair<'_>, Diff),
 ) {
-    let mut touched: Vec<(u64, &[u8], bool)> = Vec::new();
-    for rows in changes.clone() {
-        for index in 0..rows.len() {
-            if let Some(ahead) = rows.hashes.get(index + INDEX_AHEAD) {
-                other.warm_index(*ahead);
-                own.warm_index(*ahead);
-            }
-            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
-                other.warm_entry(*ahead);
-            }
-            let (hash, key, row, diff) = rows.get(index);
-            if keyed && key == ALONE {
-                emit(Some(row), None, diff);
-                continue;
-            }
-            let mut alone = true;
-            other.for_each(hash, key, |partner, count| {
-                alone = false;
-                emit(Some(row), Some(partner), diff * count);
-            });
-            if alone && keeps_own {
-                emit(Some(row), None, diff);
-            }
-            if keeps_other {
-                touched.push((hash, key, own.contains(hash, key)));
-            }
+    // What comes goes before what leaves: a row that replaces another does not leave its key without rows in between.
+    let mut leaves = false;
+    for leaving in [false, true] {
+        if leaving && !leaves {
+            break;
         }
-    }
-    for rows in changes {
-        for index in 0..rows.len() {
-            if index + INDEX_AHEAD < rows.len() {
-                let (hash, _, row, _) = rows.get(index + INDEX_AHEAD);
-                own.warm_row(hash, row);
+        for rows in changes.clone() {
+            for index in 0..rows.len() {
+                if let Some(ahead) = rows.hashes.get(index + INDEX_AHEAD) {
+                    other.warm_index(*ahead);
+                    own.warm_index(*ahead);
+                }
+                if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
+                    other.warm_entry(*ahead);
+                    own.warm_entry(*ahead);
+                }
+                let (hash, key, row, diff) = rows.get(index);
+                if (diff < 0) != leaving {
+                    leaves |= diff < 0;
+                    continue;
+                }
+                if rows.alone {
+                    emit((key, Some(row), None), diff);
+                    continue;
+                }
+                let mut alone = true;
+                other.for_each(hash, key, |partner, count| {
+                    alone = false;
+                    emit((key, Some(row), Some(partner)), diff * count);
+                });
+                if alone && keeps_own {
+                    emit((key, Some(row), None), diff);
+                }
+                let sign = match own.add(hash, key, row, diff) {
+                    Presence::Gained => -1,
+                    Presence::Lost => 1,
+                    Presence::Same => continue,
+                };
+                if keeps_other && !alone {
+                    other.for_each(hash, key, |partner, count| emit((key, None, Some(partner)), sign * count));
+                }
             }
-            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
-                own.warm_entry(*ahead);
-            }
-            let (hash, key, row, diff) = rows.get(index);
-            if !(keyed && key == ALONE) {
-                own.add(hash, key, row, diff);
-            }
-        }
-    }
-    // Each key once.
-    touched.sort_unstable();
-    touched.dedup();
-    for (hash, key, before) in touched {
-        let sign = Diff::from(before) - Diff::from(own.contains(hash, key));
-        if sign != 0 {
-            other.for_each(hash, key, |partner, count| emit(None, Some(partner), sign * count));
         }
     }
 }
@@ -252,15 +252,15 @@ fn half<'a>(
 fn matched<'scope>(
     left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    (kind, keyed): (JoinKind, bool),
+    kind: JoinKind,
     mut pairs: PairBuilder,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let state = Matched { left: Multimap::default(), right: Multimap::default(), kind, keyed };
+    let state = Matched { left: Multimap::default(), right: Multimap::default(), kind };
     let state = context.meter.holds(state);
     each_time(left, right, ("Join", &context.meter), move |time, changes, give| {
-        state.borrow_mut().apply(changes, |left, right, diff| {
-            pairs.push(time, left, right, diff).into_iter().for_each(&mut *give);
+        state.borrow_mut().apply(changes, |pair, diff| {
+            pairs.push(time, pair, diff).into_iter().for_each(&mut *give);
         });
         pairs.flush(time).into_iter().for_each(give);
     })

@@ -1,13 +1,14 @@
 //! Existence joins: left rows that have a partner, that have none, or all with a mark that says which.
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
 
-use super::{ALONE, Change, each_time};
+use super::split::Split;
+use super::{Change, each_time};
 use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::render::context::batch;
@@ -16,15 +17,13 @@ use crate::render::keyed::KeyedRows;
 use crate::render::meter::Holds;
 use crate::render::{ChunkStream, Context};
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
-use crate::state::Multimap;
+use crate::state::{Multimap, Presence};
 
 /// Both sides' state.
 struct Existence {
     left: Multimap,
     /// One empty row a key, as often as the key stands on the right.
     right: Multimap,
-    /// Whether there are keys at all: then [`ALONE`] is none of them.
-    keyed: bool,
 }
 
 impl Holds for Existence {
@@ -36,43 +35,41 @@ impl Holds for Existence {
 }
 
 impl Existence {
-    fn has_partner(&self, hash: u64, key: &[u8]) -> bool {
-        let mut partners = 0;
-        self.right.for_each(hash, key, |_, count| partners += count);
-        partners > 0
-    }
-
-    /// Applies one complete time; `emit` gets (left row, whether it has a partner, diff).
-    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(&[u8], bool, Diff)) {
+    /// Applies one complete time; `emit` gets (key, what the left row has beside it), whether that has a partner, and the
+    /// diff.
+    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut((&[u8], &[u8]), bool, Diff)) {
         for change in changes {
             let Change::Left(rows) = change else { continue };
             rows.for_each(|hash, key, row, diff| {
-                if self.keyed && key == ALONE {
-                    emit(row, false, diff);
+                if rows.alone {
+                    emit((key, row), false, diff);
                 } else {
-                    emit(row, self.has_partner(hash, key), diff);
+                    emit((key, row), self.right.contains(hash, key), diff);
                     self.left.add(hash, key, row, diff);
                 }
             });
         }
-        let mut touched: BTreeMap<&[u8], (u64, bool)> = BTreeMap::new();
-        for change in changes {
-            let Change::Right(rows) = change else { continue };
-            for index in 0..rows.len() {
-                let (hash, key, _, diff) = rows.get(index);
-                touched.entry(key).or_insert_with(|| (hash, self.has_partner(hash, key)));
-                self.right.add(hash, key, &[], diff);
-            }
-        }
         // Left rows of this time were emitted by the partners of before; a key that gains its first or loses its last
-        // partner moves all its left rows of now.
-        for (key, (hash, before)) in touched {
-            let after = self.has_partner(hash, key);
-            if before != after {
-                self.left.for_each(hash, key, |row, count| {
-                    emit(row, before, -count);
-                    emit(row, after, count);
-                });
+        // partner moves all its left rows of now. What comes goes before what leaves, so that a partner that replaces
+        // another moves none.
+        for leaving in [false, true] {
+            for change in changes {
+                let Change::Right(rows) = change else { continue };
+                for index in 0..rows.len() {
+                    let (hash, key, _, diff) = rows.get(index);
+                    if (diff < 0) != leaving {
+                        continue;
+                    }
+                    let after = match self.right.add(hash, key, &[], diff) {
+                        Presence::Gained => true,
+                        Presence::Lost => false,
+                        Presence::Same => continue,
+                    };
+                    self.left.for_each(hash, key, |row, count| {
+                        emit((key, row), !after, -count);
+                        emit((key, row), after, count);
+                    });
+                }
             }
         }
     }
@@ -81,8 +78,10 @@ impl Existence {
 /// Answers on their way back to columns.
 struct Answers {
     kind: JoinKind,
-    codec: RowCodec,
+    key_codec: RowCodec,
+    split: Rc<Split>,
     schema: SchemaRef,
+    keys: RowBlock,
     rows: RowBlock,
     marks: Vec<bool>,
     diffs: Vec<Diff>,
@@ -90,13 +89,14 @@ struct Answers {
 
 impl Answers {
     /// Adds a left row, if the kind lets it out; returns a chunk when one is full.
-    fn push(&mut self, time: Timestamp, row: &[u8], partner: bool, diff: Diff) -> Option<Chunk> {
+    fn push(&mut self, time: Timestamp, (key, row): (&[u8], &[u8]), partner: bool, diff: Diff) -> Option<Chunk> {
         let leaves = match self.kind {
             JoinKind::LeftSemi => partner,
             JoinKind::LeftAnti => !partner,
             _ => true,
         };
         if leaves {
+            self.keys.push(key);
             self.rows.push(row);
             self.marks.push(partner);
             self.diffs.push(diff);
@@ -108,12 +108,14 @@ impl Answers {
         if self.rows.is_empty() {
             return None;
         }
-        let mut columns: Vec<ArrayRef> = self.codec.decode(self.rows.iter()).expect("left rows decode");
+        let keys = self.key_codec.decode(self.keys.iter()).expect("keys decode");
+        let mut columns: Vec<ArrayRef> = self.split.columns(&keys, self.rows.iter(), None);
         if self.kind == JoinKind::LeftMark {
             columns.push(Arc::new(BooleanArray::from(std::mem::take(&mut self.marks))));
         }
         let rows = batch(&self.schema, columns, self.rows.len());
         let delta = Delta { rows, diffs: Diffs::Each(self.diffs.as_slice().into()) };
+        self.keys.clear();
         self.rows.clear();
         self.marks.clear();
         self.diffs.clear();
@@ -121,19 +123,19 @@ impl Answers {
     }
 }
 
-/// Left rows by whether they have a partner. `codec` is that of the left rows.
+/// Left rows by whether they have a partner. Beside the codec of the keys, how the left columns are divided.
 pub(super) fn existence<'scope>(
     left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
     right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    (kind, keyed): (JoinKind, bool),
-    codec: RowCodec,
+    kind: JoinKind,
+    (key_codec, split): (RowCodec, Rc<Split>),
     schema: SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let state = Existence { left: Multimap::default(), right: Multimap::default(), keyed };
+    let state = Existence { left: Multimap::default(), right: Multimap::default() };
     let state = context.meter.holds(state);
-    let (rows, marks, diffs) = Default::default();
-    let mut answers = Answers { kind, codec, schema, rows, marks, diffs };
+    let (keys, rows, marks, diffs) = Default::default();
+    let mut answers = Answers { kind, key_codec, split, schema, keys, rows, marks, diffs };
     each_time(left, right, ("Existence join", &context.meter), move |time, changes, give| {
         state.borrow_mut().apply(changes, |row, partner, diff| {
             answers.push(time, row, partner, diff).into_iter().for_each(&mut *give);

@@ -41,7 +41,7 @@ impl Lowering<'_> {
             .aggr_expr
             .iter()
             .zip(&fields[keys.len()..])
-            .map(|(expr, field)| self.function(expr, &input, &schema, field.name(), field.data_type()))
+            .map(|(expr, field)| self.grouped(expr, &input, &schema, field.name(), field.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
         let node = self.nodes.reduce(input.node, keys, aggregates);
         if grouping.schema.fields().is_empty() {
@@ -50,6 +50,25 @@ impl Lowering<'_> {
         Ok(Flow { node, schema: Arc::clone(&grouping.schema) })
     }
 
+    /// An aggregate over groups, which can keep more than a frame can.
+    pub(super) fn grouped(
+        &self,
+        expr: &Expr,
+        input: &Flow,
+        schema: &SchemaRef,
+        name: &str,
+        data_type: &DataType,
+    ) -> Result<Aggregate, Refusal> {
+        if let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias_nested().data
+            && let Some(kind) = of_values(func.name(), &params)?
+            && let Some(aggregate) = self.of_values(kind, &params, (input, schema), name, data_type)?
+        {
+            return Ok(aggregate);
+        }
+        self.function(expr, input, schema, name, data_type)
+    }
+
+    /// An aggregate over groups or frames.
     pub(super) fn function(
         &self,
         expr: &Expr,
@@ -61,11 +80,6 @@ impl Lowering<'_> {
         let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias_nested().data else {
             return Err(Refusal::new(Construct::Query, format!("{expr} as an aggregate"), "use an aggregate function"));
         };
-        if let Some(kind) = of_values(func.name(), &params)?
-            && let Some(aggregate) = self.of_values(kind, &params, (input, schema), name, data_type)?
-        {
-            return Ok(aggregate);
-        }
         let distinct = params.distinct;
         let kind = match (func.name(), params.args.len()) {
             ("count", 1) => AggregateFunc::Count,
