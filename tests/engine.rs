@@ -9,6 +9,7 @@ mod dropping;
 mod idle;
 mod operators;
 mod plans;
+mod quantiles;
 mod reference;
 mod scaling;
 mod seam;

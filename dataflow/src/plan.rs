@@ -8,6 +8,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::exact::Moment;
 use crate::expr::{Recomputed, ScalarExpr};
+use crate::quantile::Quantile;
+use crate::repr::values::ValueKind;
 use crate::repr::{CollectionId, Delta, RowCodec};
 pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction};
 
@@ -232,7 +234,7 @@ pub struct Aggregate {
     /// Its arguments over the input's columns: none for `COUNT(*)`, one for the others; for [`AggregateFunc::Recomputed`]
     /// the columns of a kept row.
     pub args: Vec<ScalarExpr>,
-    /// Whether each different value counts once (COUNT, SUM and AVG; others ignore it or know it themselves).
+    /// Whether each different value counts once (COUNT, SUM, AVG and quantiles; others ignore it or know it themselves).
     pub distinct: bool,
     /// Only rows for which this is true count.
     pub filter: Option<ScalarExpr>,
@@ -252,13 +254,16 @@ impl Aggregate {
             | AggregateFunc::Max
             | AggregateFunc::Bits(_)
             | AggregateFunc::Moment(_)
+            | AggregateFunc::Quantile(_)
+            | AggregateFunc::ApproxQuantile(_)
+            | AggregateFunc::ApproxDistinct
             | AggregateFunc::Recomputed(_) => false,
         }
     }
 
     /// Whether the answer can be NULL.
     pub fn nullable(&self) -> bool {
-        self.func != AggregateFunc::Count
+        !matches!(self.func, AggregateFunc::Count | AggregateFunc::ApproxDistinct)
     }
 
     /// Whether the engine can maintain this aggregate; if not, what about it is not supported. Lowering asks before it
@@ -268,7 +273,11 @@ impl Aggregate {
     /// The reason, in words for the author of the SQL text.
     pub fn check(&self) -> Result<(), String> {
         let argument = self.args.first().map(|arg| &arg.data_type);
-        let distinct = matches!(self.func, AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg);
+        let distinct = match self.func {
+            AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => true,
+            AggregateFunc::Quantile(_) => argument.is_some_and(|argument| ValueKind::of(argument).is_code()),
+            _ => false,
+        };
         if self.distinct && !distinct {
             return Err(format!("DISTINCT in {:?}", self.func).to_uppercase());
         }
@@ -285,6 +294,21 @@ impl Aggregate {
             {
                 Ok(())
             }
+            (AggregateFunc::Quantile(quantile), Some(from), to) if from == to && quantile.is_of(from) => {
+                match RowCodec::new([from]) {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(format!("{} of {from} ({error})", quantile.func().name())),
+                }
+            }
+            (AggregateFunc::ApproxQuantile(quantile), Some(from), to)
+                if from == to && from.is_floating() && quantile.is_of(from) =>
+            {
+                Ok(())
+            }
+            (AggregateFunc::ApproxDistinct, Some(from), DataType::Int64) => match RowCodec::new([from]) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("approx_distinct of {from} ({error})")),
+            },
             (AggregateFunc::Count, _, DataType::Int64) => Ok(()),
             (AggregateFunc::Sum, Some(_), DataType::Int64 | DataType::UInt64 | DataType::Float64) => Ok(()),
             (AggregateFunc::Sum, Some(DataType::Decimal128(_, from)), DataType::Decimal128(_, to)) if from == to => {
@@ -321,6 +345,12 @@ pub enum AggregateFunc {
     Bits(BitFunc),
     /// Variance, covariance, correlation, regression: exact sums, and a formula over them.
     Moment(Moment),
+    /// A median or percentile, from the group's values in order.
+    Quantile(Quantile),
+    /// About a percentile: of an input that never retracts from an estimate, else [`AggregateFunc::Quantile`].
+    ApproxQuantile(Quantile),
+    /// About how many different values: of an input that never retracts from an estimate, else how many.
+    ApproxDistinct,
     /// Any function, from all rows of a group whenever one of them changes; NULL is an argument like any other.
     Recomputed(Recomputed),
 }

@@ -4,6 +4,7 @@ mod chunk;
 mod errors;
 mod id;
 mod rows;
+pub(crate) mod values;
 
 pub(crate) use chunk::slice_rows;
 pub use chunk::{Chunk, Delta, Diffs};

@@ -20,7 +20,7 @@ const GROUPS: i64 = 60;
 const LARGE_GROUPS: i64 = 25;
 
 /// The first rows of `groups` in some orders, and the same over groups whose sums are in range alone.
-const QUERIES: [&str; 5] = [
+const QUERIES: [&str; 6] = [
     "SELECT p, g, s FROM (SELECT p, g, s, row_number() OVER (PARTITION BY p ORDER BY s DESC, g) AS n
      FROM (SELECT p, g, sum(v) AS s FROM t GROUP BY p, g) AS a) AS b WHERE n <= 3",
     "SELECT g, p, c, s FROM (SELECT *, row_number() OVER (PARTITION BY p ORDER BY s NULLS FIRST, c, g) AS n
@@ -30,6 +30,9 @@ const QUERIES: [&str; 5] = [
      FROM (SELECT p, g, max(v) AS m FROM t GROUP BY p, g) AS a WINDOW w AS (PARTITION BY p ORDER BY m, g)) AS b WHERE n <= 1",
     "SELECT p, g, a FROM (SELECT p, g, avg(CAST(v AS DECIMAL(12,2))) AS a FROM t WHERE abs(v) < 1000 GROUP BY p, g) AS a
      ORDER BY a DESC NULLS LAST, p, g LIMIT 3 OFFSET 1",
+    "SELECT p, g, m, f FROM (SELECT *, row_number() OVER (PARTITION BY p ORDER BY m DESC NULLS LAST, g) AS n
+     FROM (SELECT p, g, median(v) AS m, percentile_disc(0) WITHIN GROUP (ORDER BY v) AS f FROM t GROUP BY p, g) AS a) AS b
+     WHERE n <= 2",
 ];
 
 fn schema() -> SchemaRef {

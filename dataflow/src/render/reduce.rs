@@ -10,7 +10,6 @@ mod groups;
 mod join;
 mod layout;
 mod partial;
-pub(super) mod values;
 
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
@@ -23,6 +22,7 @@ use super::pending::Pending;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::{Aggregate, BestGroups};
+pub(super) use crate::repr::values;
 use crate::repr::{Chunk, Timestamp, hash_bytes, owner};
 use groups::Groups;
 pub(super) use groups::bits;

@@ -12,6 +12,7 @@ mod node;
 
 use smallvec::SmallVec;
 
+use super::sampled;
 pub(crate) use cursor::Cursor;
 use node::{Node, common_prefix};
 
@@ -118,6 +119,7 @@ impl Weigh<0> for Weightless {
 }
 
 const NONE: u32 = u32::MAX;
+const BELOW_NONE: &str = "a row is taken away no more often than it was added";
 
 #[derive(Debug)]
 struct Leaf {
@@ -216,6 +218,16 @@ impl<const W: usize> Ordered<W> {
         self.totals.rows == 0
     }
 
+    /// About how much memory lies behind it.
+    pub(crate) fn bytes_held(&self) -> usize {
+        let beside = self.nodes.as_ref().map_or(0, |nodes| {
+            let leaf = |at: u32| size_of::<Leaf>() + nodes.leaves[at as usize].entries.bytes_held();
+            let inner = |at: u32| size_of::<Node<Child<W>>>() + nodes.inners[at as usize].bytes_held();
+            sampled(nodes.leaves.len(), leaf) + sampled(nodes.inners.len(), inner)
+        });
+        self.first.entries.bytes_held() + beside
+    }
+
     /// Brings the rows of a small tree into the cache: first where they are, some time later the last of them.
     #[inline]
     pub(crate) fn warm(&self, rows: bool) {
@@ -243,22 +255,27 @@ impl<const W: usize> Ordered<W> {
     ///
     /// Panics if there would be less than none: a complete time never asks for that.
     pub(crate) fn add(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) {
-        self.change::<false>(bytes, key, copies, weigh);
+        self.change::<false>(bytes, key, copies, weigh).expect(BELOW_NONE);
+    }
+
+    /// The same, but nothing happens and it returns false if there would be less than none.
+    pub(crate) fn try_add(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) -> bool {
+        self.change::<false>(bytes, key, copies, weigh).is_some()
     }
 
     /// The same; returns how many copies there were, and how many rows stand before.
     pub(crate) fn add_placed(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) -> (i64, i64) {
-        self.change::<true>(bytes, key, copies, weigh)
+        self.change::<true>(bytes, key, copies, weigh).expect(BELOW_NONE)
     }
 
-    /// The second answer is right only if it is `PLACED`.
+    /// `None` if there would be less than none. The second answer is right only if it is `PLACED`.
     fn change<const PLACED: bool>(
         &mut self,
         bytes: &[u8],
         key: usize,
         copies: i64,
         weigh: &impl Weigh<W>,
-    ) -> (i64, i64) {
+    ) -> Option<(i64, i64)> {
         let (path, leaf) = self.path_to(&bytes[..key]);
         let mut rows = if PLACED { self.rows_before_path(&path) } else { 0 };
         let entries = &mut self.leaf_mut(leaf).entries;
@@ -269,11 +286,13 @@ impl<const W: usize> Ordered<W> {
         let known = entries.holds(place, &bytes[..key]);
         let before = if known { entries.slots[place].value } else { 0 };
         let after = before + copies;
-        assert!(after >= 0, "a row is taken away more often than it was added");
+        if after < 0 {
+            return None;
+        }
         match (known, after) {
             (true, 0) => drop(entries.remove(place)),
             (true, _) => entries.slots[place].value = after,
-            (false, 0) => return (0, rows),
+            (false, 0) => return Some((0, rows)),
             (false, _) => entries.insert(place, bytes, key, after),
         }
         let len = entries.len();
@@ -289,7 +308,7 @@ impl<const W: usize> Ordered<W> {
         } else if after == 0 && len < LEAF / 4 && self.nodes.is_some() {
             self.shrink(&path);
         }
-        (before, rows)
+        Some((before, rows))
     }
 
     fn rows_before_path(&self, path: &Path) -> i64 {

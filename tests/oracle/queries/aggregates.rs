@@ -88,7 +88,7 @@ impl Queries<'_> {
                 let second = self.over(columns).any(depth);
                 counted("COUNT(DISTINCT {}, {})", vec![arg.node, second.node])
             }
-            1 => counted("CAST(approx_distinct({}) AS BIGINT)", vec![arg.node]),
+            1 => counted("approx_distinct({})", vec![arg.node]),
             2 => match mean_type(&arg) {
                 Some((sql_type, facts)) => {
                     Typed { node: Node::new(sql_type.kind(), "AVG(DISTINCT {})", [arg.node]), sql_type, facts }
@@ -111,26 +111,56 @@ impl Queries<'_> {
         Typed { node: Node::new(Kind::Number, template, [arg.node]), facts: Facts::unknown(), ..arg }
     }
 
+    /// A value of a place in the order of all values.
     fn percentile(&mut self, columns: &[Column], depth: usize) -> Typed {
-        if self.chance(25) {
-            let arg = self.over(columns).any(depth);
-            let template = match self.rng.random_range(0..3) {
-                0 => "percentile_disc(0.4) WITHIN GROUP (ORDER BY {})",
-                1 => "percentile_disc(0.8) WITHIN GROUP (ORDER BY {} DESC)",
-                _ => "mode() WITHIN GROUP (ORDER BY {})",
-            };
-            return Typed { node: Node::new(arg.sql_type.kind(), template, [arg.node]), ..arg };
+        if self.chance(15) {
+            let arg = self.over(columns).of(Class::Double, depth);
+            let template =
+                if self.chance(50) { self.within("approx_percentile_cont") } else { "approx_median({})".to_owned() };
+            return typed(SqlType::Double, &template, vec![arg.node]);
         }
-        let arg = self.over(columns).of(Class::Double, depth);
-        let template = match self.rng.random_range(0..6) {
-            0 => "median({})",
-            1 => "median(DISTINCT {})",
-            2 => "percentile_cont(0.3) WITHIN GROUP (ORDER BY {})",
-            3 => "percentile_cont(0.9) WITHIN GROUP (ORDER BY {} DESC)",
-            4 => "approx_percentile_cont(0.75) WITHIN GROUP (ORDER BY {})",
-            _ => "approx_median({})",
-        };
-        typed(SqlType::Double, template, vec![arg.node])
+        if self.chance(40) {
+            let arg = self.over(columns).any(depth);
+            let template = if self.chance(15) {
+                "mode() WITHIN GROUP (ORDER BY {})".to_owned()
+            } else {
+                self.within("percentile_disc")
+            };
+            let chosen = Typed { node: Node::new(arg.sql_type.kind(), &template, [arg.node.clone()]), ..arg.clone() };
+            let several = self.chance(25) && !matches!(arg.sql_type, SqlType::Boolean | SqlType::Interval);
+            return if several { self.greatest(chosen, arg, "percentile_disc", columns) } else { chosen };
+        }
+        let class = [Class::Double, Class::Double, Class::Int, Class::Decimal][self.rng.random_range(0..4)];
+        let arg = self.over(columns).of(class, depth);
+        if self.chance(40) {
+            let template = if self.chance(30) { "median(DISTINCT {})" } else { "median({})" };
+            let facts = if class == Class::Decimal { arg.facts } else { Facts::unknown() };
+            let sql_type = if class == Class::Decimal { arg.sql_type } else { SqlType::Double };
+            return Typed { node: Node::new(sql_type.kind(), template, [arg.node]), sql_type, facts };
+        }
+        let template = self.within("percentile_cont");
+        let lies = typed(SqlType::Double, &template, vec![arg.node.clone()]);
+        if self.chance(30) { self.greatest(lies, arg, "percentile_cont", columns) } else { lies }
+    }
+
+    /// Two percentiles of the same values.
+    fn greatest(&mut self, mut first: Typed, arg: Typed, name: &str, columns: &[Column]) -> Typed {
+        let kind = first.sql_type.kind();
+        let mut second = Node::new(kind, &self.within(name), [arg.node]);
+        if self.chance(25) {
+            let condition = self.over(columns).of(Class::Boolean, 1).node;
+            let filter = Node::new(Kind::Clause, " FILTER (WHERE {})", [condition]);
+            first.node.push(filter.clone());
+            second.push(filter);
+        }
+        Typed { node: Node::new(kind, "GREATEST({}, {})", [first.node, second]), ..first }
+    }
+
+    /// A call with some fraction and direction.
+    fn within(&mut self, name: &str) -> String {
+        let fraction = ["0", "0.1", "0.25", "0.3", "0.5", "0.75", "0.9", "0.99", "1"][self.rng.random_range(0..9)];
+        let direction = if self.chance(35) { " DESC" } else { "" };
+        format!("{name}({fraction}) WITHIN GROUP (ORDER BY {{}}{direction})")
     }
 
     fn statistic(&mut self, columns: &[Column], depth: usize) -> Typed {

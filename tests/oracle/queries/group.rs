@@ -149,7 +149,8 @@ impl Queries<'_> {
     fn filtered(&mut self, mut aggregate: Typed, columns: &[Column]) -> Typed {
         // A FILTER stands behind a call and nowhere else.
         let sql = aggregate.node.sql();
-        let wrapped = ["array_to_string(", "CAST("].iter().any(|word| sql.starts_with(word)) || sql.ends_with("NULLS");
+        let wrapped = ["array_to_string(", "CAST(", "GREATEST("].iter().any(|word| sql.starts_with(word))
+            || sql.ends_with("NULLS");
         if !wrapped && self.chance(22) {
             let condition = self.over(columns).of(Class::Boolean, 1).node;
             aggregate.node.push_optional(Node::new(Kind::Clause, " FILTER (WHERE {})", [condition]));

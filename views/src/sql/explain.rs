@@ -14,6 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::{Recomputed, ScalarExpr};
 use headwater_dataflow::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc, JoinKind, NodeId, Op, Plan};
+use headwater_dataflow::quantile::{Quantile, QuantileFunc};
 use headwater_dataflow::repr::CollectionId;
 
 pub use analyzed::{Measured, explain_analyzed};
@@ -242,14 +243,20 @@ fn function_name(func: &AggregateFunc) -> &str {
         AggregateFunc::Bits(BitFunc::Or) => "bit_or",
         AggregateFunc::Bits(BitFunc::Xor) => "bit_xor",
         AggregateFunc::Moment(moment) => moment.name(),
+        AggregateFunc::ApproxDistinct => "approx_distinct",
+        AggregateFunc::Quantile(quantile) | AggregateFunc::ApproxQuantile(quantile) => quantile.func().name(),
         AggregateFunc::Recomputed(function) => function.name(),
     }
 }
 
 /// An aggregate and how its answer is kept.
 fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) -> String {
-    if let AggregateFunc::Recomputed(function) = &aggregate.func {
-        return recomputed_text(function, aggregate, columns);
+    match &aggregate.func {
+        AggregateFunc::Quantile(quantile) | AggregateFunc::ApproxQuantile(quantile) => {
+            return quantile_text(quantile, aggregate, columns, append_only);
+        }
+        AggregateFunc::Recomputed(function) => return recomputed_text(function, aggregate, columns),
+        _ => {}
     }
     let function = function_name(&aggregate.func);
     let arg = if aggregate.args.is_empty() { "*".to_owned() } else { list(&aggregate.args, columns, ", ") };
@@ -262,9 +269,33 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
         AggregateFunc::Min | AggregateFunc::Max if !append_only => "multiset per group",
         AggregateFunc::Min | AggregateFunc::Max => "slot, append-only",
         AggregateFunc::Count | AggregateFunc::Sum | AggregateFunc::Avg => "slot",
-        AggregateFunc::Recomputed(_) => "rows per group",
+        AggregateFunc::ApproxDistinct if append_only => "estimate per group, append-only",
+        AggregateFunc::ApproxDistinct => "set per group",
+        AggregateFunc::Quantile(_) | AggregateFunc::ApproxQuantile(_) | AggregateFunc::Recomputed(_) => {
+            unreachable!("they are shown by themselves")
+        }
     };
     format!("{function}({distinct}{arg}){} AS {} ({state})", filter.unwrap_or_default(), aggregate.name)
+}
+
+/// A median or percentile.
+fn quantile_text(quantile: &Quantile, aggregate: &Aggregate, columns: &[String], append_only: bool) -> String {
+    let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
+    let (name, arg) = (quantile.func().name(), list(&aggregate.args, columns, ", "));
+    let (about, kept) = match aggregate.func {
+        AggregateFunc::ApproxQuantile(_) if append_only => ("approx_", "estimate per group, append-only"),
+        AggregateFunc::ApproxQuantile(_) => ("approx_", "values in order per group"),
+        _ => ("", "values in order per group"),
+    };
+    let call = match quantile.func() {
+        QuantileFunc::Median => format!("{name}({distinct}{arg})"),
+        QuantileFunc::Continuous | QuantileFunc::Discrete => {
+            let direction = if quantile.descending() { " DESC" } else { "" };
+            format!("{about}{name}({distinct}{}) WITHIN GROUP (ORDER BY {arg}{direction})", quantile.fraction())
+        }
+    };
+    let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
+    format!("{call}{} AS {} ({kept})", filter.unwrap_or_default(), aggregate.name)
 }
 
 /// An argument over the columns of a kept row, which are `args` over the input.

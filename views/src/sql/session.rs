@@ -2,23 +2,25 @@
 //!
 //! It differs from DataFusion's own in a few places only, each stated here or in a file of this folder: the list of
 //! optimizer rules, the types (`types`), what would hurt in its semantics (`semantics`, `floats`, `arithmetic`, `sum`,
-//! `moments`, `ordered`, `ranks`, `to_char`), what it gets wrong (`repair`, `grouping_sets`, `many_groups`, `offsets`), what it
-//! lacks (`lateral`, `ordered_set`), and what would be slow (`date_trunc`).
+//! `moments`, `quantiles`, `estimates`, `ordered`, `ranks`, `to_char`), what it gets wrong (`repair`, `grouping_sets`, `many_groups`,
+//! `offsets`), what it lacks (`lateral`, `mode`), and what would be slow (`date_trunc`).
 
 mod arithmetic;
 mod date_trunc;
 mod distinct_on;
+pub(super) mod estimates;
 mod floats;
 mod grouping;
 pub(super) mod grouping_sets;
 mod lateral;
 mod many_groups;
+mod mode;
 mod moments;
 mod offsets;
 pub(super) mod one_row;
 mod ordered;
-mod ordered_set;
 mod push_down;
+pub(super) mod quantiles;
 mod ranks;
 mod repair;
 mod semantics;
@@ -149,7 +151,9 @@ fn build(purpose: Purpose) -> Result<SessionState> {
     many_groups::register(&mut state)?;
     ranks::register(&mut state)?;
     moments::register(&mut state)?;
-    ordered_set::register(&mut state)?;
+    quantiles::register(&mut state)?;
+    estimates::register(&mut state)?;
+    mode::register(&mut state)?;
     Ok(state)
 }
 

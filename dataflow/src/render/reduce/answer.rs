@@ -54,37 +54,51 @@ struct Failure {
 /// Builds output batches.
 pub(super) struct AnswerBuilder {
     codec: RowCodec,
+    /// Of each aggregate: its place among those that have state beside the slots, if it is one.
+    beside: Vec<usize>,
 }
 
 impl AnswerBuilder {
     pub(super) fn new(layout: &Layout) -> AnswerBuilder {
-        AnswerBuilder { codec: RowCodec::new(&layout.key_types).unwrap_or_else(|error| panic!("{error}")) }
+        let count = |beside: &mut usize, aggregate: &Slots| {
+            let place = *beside;
+            *beside += usize::from(has_beside(aggregate));
+            Some(place)
+        };
+        AnswerBuilder {
+            codec: RowCodec::new(&layout.key_types).unwrap_or_else(|error| panic!("{error}")),
+            beside: layout.aggregates.iter().scan(0, count).collect(),
+        }
     }
 
     /// Emits the picked answers. `keys`, `slots` and `bytes` give a pick's key, its slots, and the bytes that stand
-    /// beside the slots (by index among the aggregates that have such state).
+    /// beside the slots (by index among the aggregates that have such state, and which of the answers over it).
     pub(super) fn build<'a>(
         &self,
         layout: &Layout,
         picks: &[Pick],
         keys: impl Fn(&Pick) -> &'a [u8],
         slots: impl Fn(&Pick) -> &'a [i128],
-        bytes: impl Fn(usize, &Pick) -> Option<&'a [u8]>,
+        bytes: impl Fn(usize, usize, &Pick) -> Option<&'a [u8]>,
         emit: &mut impl FnMut(Answer),
     ) {
         let mut columns = self.codec.decode(picks.iter().map(&keys)).expect("keys decode");
         let diffs: Vec<Diff> = picks.iter().map(|pick| pick.diff).collect();
         let slots: Vec<&[i128]> = picks.iter().map(&slots).collect();
         let mut failures = Vec::new();
-        let mut beside = 0;
-        for aggregate in &layout.aggregates {
+        for (aggregate, beside) in layout.aggregates.iter().zip(&self.beside) {
             let column = match &aggregate.kind {
                 Kind::Best { value, .. } if !value.is_code() => {
-                    let values: Vec<Option<&[u8]>> = picks.iter().map(|pick| bytes(beside, pick)).collect();
+                    let values: Vec<Option<&[u8]>> = picks.iter().map(|pick| bytes(*beside, 0, pick)).collect();
+                    from_bytes(&values, &aggregate.data_type)
+                }
+                Kind::Quantile { value, place, .. } if !value.is_code() => {
+                    let beside = self.beside[place.kept_by];
+                    let values: Vec<Option<&[u8]>> = picks.iter().map(|pick| bytes(beside, place.nth, pick)).collect();
                     from_bytes(&values, &aggregate.data_type)
                 }
                 Kind::Recomputed(function) => {
-                    let answers = picks.iter().map(|pick| bytes(beside, pick).unwrap_or(function.empty().bytes()));
+                    let answers = picks.iter().map(|pick| bytes(*beside, 0, pick).unwrap_or(function.empty().bytes()));
                     let name = &aggregate.name;
                     let fail = |answer, message| failures.push(Failure { answer, column: name.clone(), message });
                     function.decode(answers, fail)
@@ -92,7 +106,6 @@ impl AnswerBuilder {
                 _ => from_slots(aggregate, &slots, &mut failures),
             };
             columns.push(column);
-            beside += usize::from(has_beside(aggregate));
         }
         let rows = batch(&layout.schema, columns, picks.len());
         if failures.is_empty() {
@@ -125,9 +138,10 @@ impl AnswerBuilder {
 }
 
 fn has_beside(aggregate: &Slots) -> bool {
-    match aggregate.kind {
-        Kind::CountDistinct(_) | Kind::Best { .. } | Kind::SumFloat | Kind::AvgFloat => true,
+    match &aggregate.kind {
+        Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Best { .. } | Kind::SumFloat | Kind::AvgFloat => true,
         Kind::Bits(_) | Kind::Moment(_) | Kind::Recomputed(_) => true,
+        Kind::Quantile { place, .. } => place.is_kept_here(),
         Kind::SumExact | Kind::AvgDecimal { .. } => aggregate.distinct,
         Kind::Rows | Kind::Count | Kind::BestOfGrowing { .. } => false,
     }
@@ -164,12 +178,13 @@ pub(super) fn code(aggregate: &Slots, slots: &[i128]) -> Result<Option<i128>, Ou
     let slot = aggregate.slot;
     Ok(match &aggregate.kind {
         Kind::Rows => Some(slots[super::layout::ROWS]),
-        Kind::Count | Kind::CountDistinct(_) => Some(slots[slot]),
+        Kind::Count | Kind::CountDistinct(_) | Kind::EstimateDistinct => Some(slots[slot]),
         Kind::BestOfGrowing { least, .. } | Kind::Best { least, .. } => {
             let code = if *least { !slots[slot] } else { slots[slot] };
             (slots[slot + 1] > 0).then_some(code)
         }
         Kind::Bits(_) => (slots[slot + 1] > 0).then_some(slots[slot]),
+        Kind::Quantile { .. } => (slots[slot] != 0).then_some(slots[slot + 1]),
         Kind::SumExact | Kind::AvgDecimal { .. } if slots[slot + 2] <= 0 => None,
         Kind::SumExact | Kind::AvgDecimal { .. } => {
             let (least, greatest) = aggregate.range;

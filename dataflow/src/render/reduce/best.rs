@@ -61,8 +61,11 @@ impl Best {
     pub(super) fn new(best: &BestGroups, layout: &Layout) -> Option<Best> {
         let by = layout.aggregates[best.aggregate].clone();
         let ordered = match &by.kind {
-            Kind::Rows | Kind::Count | Kind::CountDistinct(_) | Kind::SumExact | Kind::AvgDecimal { .. } => true,
-            Kind::BestOfGrowing { value, .. } | Kind::Best { value, .. } => value.is_code(),
+            Kind::Rows | Kind::Count | Kind::CountDistinct(_) | Kind::EstimateDistinct => true,
+            Kind::SumExact | Kind::AvgDecimal { .. } => true,
+            Kind::BestOfGrowing { value, .. } | Kind::Best { value, .. } | Kind::Quantile { value, .. } => {
+                value.is_code()
+            }
             _ => false,
         };
         let exact = |slots: &&Slots| matches!(slots.kind, Kind::SumExact | Kind::AvgDecimal { .. });

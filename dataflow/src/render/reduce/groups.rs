@@ -88,7 +88,7 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn new(layout: Layout) -> Groups {
-        let beside = layout.aggregates.iter().filter_map(Beside::for_aggregate).collect();
+        let beside = (0..layout.aggregates.len()).filter_map(|index| Beside::for_aggregate(&layout, index)).collect();
         Groups {
             keys: KeyTable::default(),
             slots: SlotTable::new(layout.slots),
@@ -226,7 +226,7 @@ impl Groups {
                 }
             };
             let keys = |pick: &Pick| self.keys.key(pick.group);
-            let bytes = |beside: usize, pick: &Pick| self.beside[beside].bytes(pick);
+            let bytes = |beside: usize, nth: usize, pick: &Pick| self.beside[beside].bytes(nth, pick);
             self.builder.build(&self.layout, picks, keys, slots, bytes, &mut emit);
         }
         for (group, _) in &touched {
@@ -332,7 +332,7 @@ impl Groups {
 fn merge(aggregate: &Slots, slots: &mut [i128], news: &[i128]) {
     let slot = aggregate.slot;
     match aggregate.kind {
-        Kind::Rows | Kind::CountDistinct(_) | Kind::Recomputed(_) => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
         Kind::Count => slots[slot] += news[slot],
         Kind::SumExact | Kind::AvgDecimal { .. } => {
             slots[slot] += news[slot];

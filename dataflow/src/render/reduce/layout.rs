@@ -6,6 +6,7 @@ use super::values::{ValueKind, range};
 use crate::exact::Moment;
 use crate::expr::{Recomputed, ScalarExpr};
 use crate::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc};
+use crate::quantile::Quantile;
 
 /// The slot that counts a group's rows: a group exists while it is above zero, never by its sums.
 pub(super) const ROWS: usize = 0;
@@ -78,8 +79,40 @@ pub(super) enum Kind {
     Bits(BitFunc),
     /// Slots: bits of the answer above which a 1 stands, or 0 for NULL; count. Beside: exact sums.
     Moment(Moment),
+    /// Slots: of values with codes, 1 if there is an answer, and its code; of others, a number that changes with the answer,
+    /// 0 while there is none, and nothing. Beside: the values in order, once for all that ask about the same ones.
+    Quantile { quantile: Quantile, value: ValueKind, kept: KeptValues, place: QuantilePlace },
+    /// Slot: about how many different values. The input never retracts. Beside: an estimate.
+    EstimateDistinct,
     /// Slot: changes with the answer, 0 while that is the answer over nothing. Beside: the rows and the answer.
     Recomputed(Recomputed),
+}
+
+/// What is kept of the values that a quantile asks about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum KeptValues {
+    /// All, in order.
+    All,
+    /// Each different one once, in order.
+    Different,
+    /// An estimate. The input never retracts.
+    Estimate,
+}
+
+/// Where the values are that a quantile asks about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct QuantilePlace {
+    /// The aggregate that keeps them, by its place among the aggregates.
+    pub(super) kept_by: usize,
+    /// How many others ask about the same values before this one.
+    pub(super) nth: usize,
+}
+
+impl QuantilePlace {
+    /// Whether the aggregate in that place keeps the values itself.
+    pub(super) fn is_kept_here(&self) -> bool {
+        self.nth == 0
+    }
 }
 
 impl Slots {
@@ -93,13 +126,14 @@ impl Kind {
     fn slots(&self) -> usize {
         match self {
             Kind::Rows => 0,
-            Kind::Count | Kind::CountDistinct(_) | Kind::Recomputed(_) => 1,
+            Kind::Count | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Recomputed(_) => 1,
             Kind::SumFloat
             | Kind::AvgFloat
             | Kind::BestOfGrowing { .. }
             | Kind::Best { .. }
             | Kind::Bits(_)
-            | Kind::Moment(_) => 2,
+            | Kind::Moment(_)
+            | Kind::Quantile { .. } => 2,
             Kind::SumExact | Kind::AvgDecimal { .. } => 3,
         }
     }
@@ -122,7 +156,7 @@ impl Layout {
         };
         for aggregate in aggregates {
             let kind = kind_of(aggregate, append_only);
-            let slots = Slots {
+            let mut slots = Slots {
                 slot: layout.slots,
                 args: aggregate.args.iter().map(|arg| layout.column(arg)).collect(),
                 filter: aggregate.filter.as_ref().map(|filter| layout.column(filter)),
@@ -135,11 +169,37 @@ impl Layout {
                 },
                 kind,
             };
+            layout.place_quantile(&mut slots);
             layout.slots += slots.kind.slots();
             layout.rows_visible |= slots.kind == Kind::Rows;
             layout.aggregates.push(slots);
         }
         layout
+    }
+
+    /// Finds out whether an aggregate before this one keeps the values that this one, which comes next, asks about.
+    fn place_quantile(&self, slots: &mut Slots) {
+        let (Kind::Quantile { kept, place, .. }, args, filter) = (&mut slots.kind, &slots.args, slots.filter) else {
+            return;
+        };
+        let same = |other: &&(usize, &Slots)| {
+            let shared = matches!(&other.1.kind, Kind::Quantile { kept: known, .. } if known == kept);
+            shared && other.1.args == *args && other.1.filter == filter
+        };
+        let before: Vec<(usize, &Slots)> = self.aggregates.iter().enumerate().collect();
+        let mut before = before.iter().filter(same);
+        let kept_by = before.next().map_or(self.aggregates.len(), |(index, _)| *index);
+        let nth = before.count() + usize::from(kept_by < self.aggregates.len());
+        *place = QuantilePlace { kept_by, nth };
+    }
+
+    /// The quantiles that ask about the values that aggregate `index` keeps, each with its first slot.
+    pub(super) fn quantiles_of(&self, index: usize) -> Vec<(usize, Quantile)> {
+        let asks = |slots: &Slots| match &slots.kind {
+            Kind::Quantile { quantile, place, .. } if place.kept_by == index => Some((slots.slot, *quantile)),
+            _ => None,
+        };
+        self.aggregates.iter().filter_map(asks).collect()
     }
 
     /// The same layout, its expressions ready to be evaluated over the columns `input`.
@@ -192,6 +252,20 @@ fn kind_of(aggregate: &Aggregate, append_only: bool) -> Kind {
     match (&aggregate.func, argument) {
         (AggregateFunc::Bits(func), _) => Kind::Bits(*func),
         (AggregateFunc::Moment(moment), _) => Kind::Moment(*moment),
+        (AggregateFunc::Quantile(quantile), Some(data_type)) => Kind::Quantile {
+            quantile: *quantile,
+            value: ValueKind::of(data_type),
+            kept: if aggregate.distinct { KeptValues::Different } else { KeptValues::All },
+            place: QuantilePlace { kept_by: 0, nth: 0 },
+        },
+        (AggregateFunc::ApproxQuantile(quantile), Some(data_type)) => Kind::Quantile {
+            quantile: *quantile,
+            value: ValueKind::of(data_type),
+            kept: if append_only { KeptValues::Estimate } else { KeptValues::All },
+            place: QuantilePlace { kept_by: 0, nth: 0 },
+        },
+        (AggregateFunc::ApproxDistinct, Some(_)) if append_only => Kind::EstimateDistinct,
+        (AggregateFunc::ApproxDistinct, Some(data_type)) => Kind::CountDistinct(ValueKind::of(data_type)),
         (AggregateFunc::Recomputed(function), _) => Kind::Recomputed(function.clone()),
         (AggregateFunc::Count, None) if aggregate.filter.is_none() => Kind::Rows,
         (AggregateFunc::Count, Some(data_type)) if aggregate.distinct => Kind::CountDistinct(ValueKind::of(data_type)),

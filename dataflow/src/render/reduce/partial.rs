@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{Kind, Layout, ROWS, Slots};
 use super::values::{ByteValues, ValueKind, codes, doubles, narrow_codes};
+use crate::estimate::hashes;
 use crate::expr::as_filter;
 use crate::render::keyed::Addressed;
 use crate::repr::{Diffs, EncodedRows, RowBlock, RowCodec, Timestamp, hash_bytes, owner, same_bytes};
@@ -35,7 +36,7 @@ impl Addressed for PartialGroups {
 /// Values of one aggregate: (group in the block, value, how often).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Values {
-    /// Codes of 64 bits. Truncation keeps different ones different, which is all that a set asks.
+    /// Codes of 64 bits, or hashes. Truncation keeps different ones different, which is all that a set asks.
     Narrow(Vec<(u32, u64, i64)>),
     Codes(Vec<(u32, i128, i64)>),
     Bytes {
@@ -50,9 +51,14 @@ impl Values {
     fn empty(aggregate: &Slots) -> Option<Values> {
         match &aggregate.kind {
             _ if aggregate.distinct => Some(Values::Codes(Vec::new())),
-            Kind::CountDistinct(ValueKind::Narrow) | Kind::Bits(_) => Some(Values::Narrow(Vec::new())),
-            Kind::CountDistinct(value) | Kind::Best { value, .. } if value.is_code() => Some(Values::Codes(Vec::new())),
-            Kind::CountDistinct(_) | Kind::Best { .. } | Kind::Recomputed(_) => {
+            Kind::CountDistinct(ValueKind::Narrow) | Kind::EstimateDistinct | Kind::Bits(_) => {
+                Some(Values::Narrow(Vec::new()))
+            }
+            Kind::Quantile { place, .. } if !place.is_kept_here() => None,
+            Kind::CountDistinct(value) | Kind::Best { value, .. } | Kind::Quantile { value, .. } if value.is_code() => {
+                Some(Values::Codes(Vec::new()))
+            }
+            Kind::CountDistinct(_) | Kind::Best { .. } | Kind::Quantile { .. } | Kind::Recomputed(_) => {
                 Some(Values::Bytes { groups: Vec::new(), bytes: RowBlock::default() })
             }
             Kind::Moment(moment) if moment.arguments() == 2 => Some(Values::Pairs(Vec::new())),
@@ -312,7 +318,7 @@ fn accumulate(
     match &aggregate.kind {
         // Only what is new to the group's values counts: that is known where they stand.
         _ if aggregate.distinct => {}
-        Kind::Rows | Kind::CountDistinct(_) | Kind::Recomputed(_) => {}
+        Kind::Rows | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
         Kind::Count => column.for_each(group_of_row, diffs, |_, group, diff| {
             slots[group * width + slot] += i128::from(diff);
         }),
@@ -368,6 +374,9 @@ fn gather(
     let mut values = Values::empty(aggregate)?;
     let argument = || column.values.expect("what keeps values has an argument");
     match &mut values {
+        Values::Narrow(out) if aggregate.kind == Kind::EstimateDistinct => {
+            gather_codes(&hashes(argument()), column, group_of_row, diffs, out);
+        }
         Values::Narrow(out) => gather_codes(&narrow_codes(argument()), column, group_of_row, diffs, out),
         Values::Codes(out) => gather_codes(&codes(argument()), column, group_of_row, diffs, out),
         Values::Bytes { groups, bytes } => {

@@ -71,6 +71,11 @@ impl<T> Node<T> {
         }
     }
 
+    /// The memory behind it.
+    pub(super) fn bytes_held(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<T>>() + self.bytes.capacity()
+    }
+
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.slots.len()

@@ -10,10 +10,13 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use headwater_dataflow::exact::Moment;
 use headwater_dataflow::expr::{AggregateCall, Recomputed, ScalarExpr};
 use headwater_dataflow::plan::{Aggregate, AggregateFunc, BitFunc};
+use headwater_dataflow::quantile::QuantileFunc;
 
 use super::{Flow, Lowering, Refusal, bind};
 use crate::sql::locate::Construct;
+use crate::sql::session::estimates::{estimated, is_estimated};
 use crate::sql::session::grouping_sets::grouping_set;
+use crate::sql::session::quantiles::quantile;
 use crate::sql::session::types::sql_name;
 
 impl Lowering<'_> {
@@ -38,7 +41,7 @@ impl Lowering<'_> {
             .aggr_expr
             .iter()
             .zip(&fields[keys.len()..])
-            .map(|(expr, field)| self.function(expr, &input, &schema, field.name(), field.data_type()))
+            .map(|(expr, field)| self.grouped(expr, &input, &schema, field.name(), field.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
         let node = self.nodes.reduce(input.node, keys, aggregates);
         if grouping.schema.fields().is_empty() {
@@ -47,6 +50,25 @@ impl Lowering<'_> {
         Ok(Flow { node, schema: Arc::clone(&grouping.schema) })
     }
 
+    /// An aggregate over groups, which can keep more than a frame can.
+    pub(super) fn grouped(
+        &self,
+        expr: &Expr,
+        input: &Flow,
+        schema: &SchemaRef,
+        name: &str,
+        data_type: &DataType,
+    ) -> Result<Aggregate, Refusal> {
+        if let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias_nested().data
+            && let Some(kind) = of_values(func.name(), &params)?
+            && let Some(aggregate) = self.of_values(kind, &params, (input, schema), name, data_type)?
+        {
+            return Ok(aggregate);
+        }
+        self.function(expr, input, schema, name, data_type)
+    }
+
+    /// An aggregate over groups or frames.
     pub(super) fn function(
         &self,
         expr: &Expr,
@@ -90,6 +112,28 @@ impl Lowering<'_> {
             Ok(()) => Ok(aggregate),
             Err(reason) => refuse(format!("{reason} in a view"), "cast the value, or aggregate it when reading"),
         }
+    }
+
+    /// An aggregate that is answered from what is kept of its values; `None` where that cannot be: a percentile of different
+    /// values that have no codes, and of NULLs alone.
+    fn of_values(
+        &self,
+        func: AggregateFunc,
+        params: &AggregateFunctionParams,
+        (input, schema): (&Flow, &SchemaRef),
+        name: &str,
+        data_type: &DataType,
+    ) -> Result<Option<Aggregate>, Refusal> {
+        let bind = |expr: &Expr| self.bind(expr, &input.schema, schema);
+        let aggregate = Aggregate {
+            args: self.arguments(false, &params.args[..1], input, schema)?,
+            distinct: params.distinct && func != AggregateFunc::ApproxDistinct,
+            func,
+            filter: params.filter.as_deref().map(bind).transpose()?,
+            name: name.to_owned(),
+            data_type: data_type.clone(),
+        };
+        Ok(aggregate.check().is_ok().then_some(aggregate))
     }
 
     /// A function that is answered from all rows of its group.
@@ -155,6 +199,22 @@ impl Lowering<'_> {
     }
 }
 
+/// The function of this name, if it is answered from what is kept of its values.
+fn of_values(name: &str, params: &AggregateFunctionParams) -> Result<Option<AggregateFunc>, Refusal> {
+    let fraction = match params.args.get(1) {
+        Some(Expr::Literal(fraction, _)) => Some(fraction),
+        _ => None,
+    };
+    let descending = params.order_by.first().is_some_and(|key| !key.asc);
+    if is_estimated(name, params.args.len(), params.distinct) {
+        return Ok(Some(AggregateFunc::ApproxQuantile(estimated(name, fraction, descending)?)));
+    }
+    Ok(match QuantileFunc::of(name) {
+        Some(func) => Some(AggregateFunc::Quantile(quantile(name, func, fraction, descending)?)),
+        None => (name == "approx_distinct").then_some(AggregateFunc::ApproxDistinct),
+    })
+}
+
 /// What to do if `kind` is not defined on values of `data_type`.
 fn check_argument(kind: &AggregateFunc, data_type: &DataType) -> Result<(), &'static str> {
     let number = matches!(
@@ -171,9 +231,13 @@ fn check_argument(kind: &AggregateFunc, data_type: &DataType) -> Result<(), &'st
         || data_type.is_string()
         || matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Boolean);
     match kind {
-        AggregateFunc::Count | AggregateFunc::Bits(_) | AggregateFunc::Moment(_) | AggregateFunc::Recomputed(_) => {
-            Ok(())
-        }
+        AggregateFunc::Count
+        | AggregateFunc::Bits(_)
+        | AggregateFunc::Moment(_)
+        | AggregateFunc::Quantile(_)
+        | AggregateFunc::ApproxQuantile(_)
+        | AggregateFunc::ApproxDistinct
+        | AggregateFunc::Recomputed(_) => Ok(()),
         AggregateFunc::Sum | AggregateFunc::Avg if number => Ok(()),
         AggregateFunc::Min | AggregateFunc::Max if ordered => Ok(()),
         AggregateFunc::Sum | AggregateFunc::Avg => {

@@ -35,7 +35,7 @@ impl Lowering<'_> {
             .aggr_expr
             .iter()
             .zip(&fields[keys.len() + 1..])
-            .map(|(expr, field)| self.function(expr, &input, &schema, field.name(), field.data_type()))
+            .map(|(expr, field)| self.grouped(expr, &input, &schema, field.name(), field.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
         let mut nodes = Vec::with_capacity(sets.len());
         for KeySet { present, id } in sets {

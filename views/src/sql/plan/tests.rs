@@ -346,14 +346,55 @@ fn aggregates_say_what_they_keep() {
         ("bit_or(quantity)", "bit_or(quantity) AS x (counts per bit)"),
         ("sum(DISTINCT quantity)", "sum(DISTINCT quantity) AS x (set per group)"),
         ("string_agg(country, ';' ORDER BY at DESC)", "string_agg(country, ';' ORDER BY at DESC) AS "),
+        ("median(weight)", "median(weight) AS x (values in order per group)"),
         (
-            "percentile_cont(0.5) WITHIN GROUP (ORDER BY weight)",
+            "percentile_cont(0.9) WITHIN GROUP (ORDER BY weight DESC) FILTER (WHERE quantity > 0)",
+            "percentile_cont(0.9) WITHIN GROUP (ORDER BY weight DESC) FILTER (quantity > 0) AS x (values in order per group)",
+        ),
+        (
+            "percentile_disc(0.5) WITHIN GROUP (ORDER BY country)",
+            "percentile_disc(0.5) WITHIN GROUP (ORDER BY country) AS x (values in order per group)",
+        ),
+        ("median(DISTINCT weight)", "median(DISTINCT weight) AS x (values in order per group)"),
+        (
+            "percentile_disc(DISTINCT 0.5) WITHIN GROUP (ORDER BY country)",
+            "AS x (rows per group, recomputed when one of them changes)",
+        ),
+        ("approx_distinct(country)", "approx_distinct(country) AS x (estimate per group, append-only)"),
+        (
+            "approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY weight)",
+            "approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY weight) AS x (estimate per group, append-only)",
+        ),
+        (
+            "approx_percentile_cont_with_weight(quantity, 0.5) WITHIN GROUP (ORDER BY weight)",
             "AS x (rows per group, recomputed when one of them changes)",
         ),
     ] {
         let query = format!("SELECT product, {aggregate} AS x FROM lines GROUP BY product");
         let explain = plan_view(&query, &Shop).unwrap_or_else(|error| panic!("{query}: {error:?}")).explain;
         assert!(explain.contains(shown), "{explain}");
+    }
+}
+
+#[test]
+fn estimates_over_what_can_retract_are_exact() {
+    let explain = explained(
+        "SELECT approx_distinct(n) AS a, approx_median(n) AS b, percentile_cont(0.1) WITHIN GROUP (ORDER BY n) AS c \
+         FROM (SELECT count(*) AS n FROM lines GROUP BY product) AS t",
+    );
+    for shown in ["approx_distinct(n) AS a (set per group)", "AS b (values in order per group)"] {
+        assert!(explain.contains(shown), "{explain}");
+    }
+}
+
+#[test]
+fn the_fraction_of_a_percentile_is_a_number_from_0_to_1() {
+    for call in
+        ["percentile_cont(1.5)", "percentile_disc(-0.1)", "percentile_cont(NULL)", "approx_percentile_cont(weight)"]
+    {
+        let query = format!("SELECT {call} WITHIN GROUP (ORDER BY weight) AS x FROM lines");
+        let error = plan_view(&query, &Shop).unwrap_err();
+        assert!(error.message.contains("is a number from 0 to 1, written out"), "{query}: {error:?}");
     }
 }
 

@@ -20,6 +20,7 @@ use headwater_dataflow::exact::Moment;
 use headwater_dataflow::expr::{AggregateCall, Recomputed};
 use headwater_dataflow::repr::Row;
 
+use super::estimates::is_estimated;
 use super::semantics::rewrite;
 
 /// Functions whose answer depends on the order of rows.
@@ -30,10 +31,7 @@ const ORDERED: &[&str] = &[
     "last_value",
     "nth_value",
     "any_value",
-    "approx_percentile_cont",
     "approx_percentile_cont_with_weight",
-    "approx_median",
-    "percentile_disc",
     "mode",
 ];
 
@@ -58,7 +56,9 @@ impl AnalyzerRule for OrderedAggregates {
                     "sum" | "avg" => true,
                     name => Moment::of(name).is_some(),
                 };
-            if !distinct && !ORDERED.contains(&func.name()) {
+            let theirs = matches!(func.name(), "approx_percentile_cont" | "approx_median")
+                && !is_estimated(func.name(), params.args.len(), params.distinct);
+            if !distinct && !theirs && !ORDERED.contains(&func.name()) {
                 return Ok(Transformed::no(Expr::AggregateFunction(AggregateFunction { func, params })));
             }
             let func = Arc::new(AggregateUDF::from(Ordered { inner: func }));

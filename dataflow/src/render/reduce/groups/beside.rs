@@ -3,18 +3,21 @@
 
 mod collected;
 mod distinct_sums;
+mod quantiles;
 
 use std::collections::BTreeMap;
 
 use super::super::answer::Pick;
-use super::super::layout::{Kind, Slots};
+use super::super::layout::{Kind, Layout};
 use super::super::values::ValueKind;
+use crate::estimate::DistinctEstimate;
 use crate::exact::{Moment, Moments};
 use crate::plan::BitFunc;
 use crate::repr::{Row, hash_bytes};
 use crate::state::{Chunked, CountedSet, Extremes, FloatSum, KeyTable, sampled};
 use collected::Collected;
 use distinct_sums::DistinctSums;
+use quantiles::Quantiles;
 
 /// Longest text that is its own code.
 const INLINE_BYTES: usize = 15;
@@ -72,18 +75,24 @@ pub(super) enum Beside {
     Bits { slot: usize, func: BitFunc, counts: Chunked<Option<Box<[i64; 64]>>> },
     /// Variance and the like.
     Moments { slot: usize, moment: Moment, sums: Chunked<Option<Box<Moments>>> },
+    /// Medians and percentiles.
+    Quantiles(Quantiles),
+    /// About how many different values.
+    Estimates { slot: usize, estimates: Chunked<DistinctEstimate> },
     /// A function that is computed anew from all rows.
     Rows { slot: usize, rows: Collected },
 }
 
 impl Beside {
-    /// The state that an aggregate needs, in the order in which contributions carry its values.
-    pub(super) fn for_aggregate(aggregate: &Slots) -> Option<Beside> {
+    /// The state that aggregate `index` needs, in the order in which contributions carry its values.
+    pub(super) fn for_aggregate(layout: &Layout, index: usize) -> Option<Beside> {
+        let aggregate = &layout.aggregates[index];
         let slot = aggregate.slot;
         match &aggregate.kind {
             _ if aggregate.distinct => Some(Beside::DistinctSums(DistinctSums::new(aggregate))),
             Kind::Bits(func) => Some(Beside::Bits { slot, func: *func, counts: Chunked::default() }),
             Kind::Moment(moment) => Some(Beside::Moments { slot, moment: *moment, sums: Chunked::default() }),
+            Kind::EstimateDistinct => Some(Beside::Estimates { slot, estimates: Chunked::default() }),
             Kind::CountDistinct(ValueKind::Narrow) => Some(Beside::NarrowSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(value) if value.is_code() => Some(Beside::WideSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(_) => Some(Beside::ByteSet { slot, set: Box::default() }),
@@ -92,6 +101,9 @@ impl Beside {
             }
             Kind::Best { least, .. } => Some(Beside::Bytes { slot, least: *least, values: ByteExtremes::default() }),
             Kind::SumFloat | Kind::AvgFloat => Some(Beside::Floats { slot, sums: Chunked::default() }),
+            Kind::Quantile { place, .. } => {
+                place.is_kept_here().then(|| Beside::Quantiles(Quantiles::new(layout, index)))
+            }
             Kind::Recomputed(function) => Some(Beside::Rows { slot, rows: Collected::new(function.clone()) }),
             Kind::Rows | Kind::Count | Kind::SumExact | Kind::AvgDecimal { .. } | Kind::BestOfGrowing { .. } => None,
         }
@@ -110,6 +122,8 @@ impl Beside {
             Beside::DistinctSums(sums) => sums.grow_to(groups),
             Beside::Bits { counts, .. } => counts.grow_to(groups, || None),
             Beside::Moments { sums, .. } => sums.grow_to(groups, || None),
+            Beside::Quantiles(quantiles) => quantiles.grow_to(groups),
+            Beside::Estimates { estimates, .. } => estimates.grow_to(groups, DistinctEstimate::default),
             Beside::Rows { rows, .. } => rows.grow_to(groups),
         }
     }
@@ -119,6 +133,7 @@ impl Beside {
     pub(super) fn note_old(&mut self, group: u32) {
         match self {
             Beside::Bytes { values, .. } => values.old.push(values.best[group].clone()),
+            Beside::Quantiles(quantiles) => quantiles.note_old(group),
             Beside::Rows { rows, .. } => rows.note_old(group),
             _ => {}
         }
@@ -128,6 +143,7 @@ impl Beside {
     pub(super) fn forget_old(&mut self) {
         match self {
             Beside::Bytes { values, .. } => values.old.clear(),
+            Beside::Quantiles(quantiles) => quantiles.forget_old(),
             Beside::Rows { rows, .. } => rows.forget_old(),
             _ => {}
         }
@@ -150,6 +166,7 @@ impl Beside {
         }
         match self {
             Beside::NarrowSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code, diff)),
+            Beside::Estimates { estimates, .. } => estimates[group].add(code),
             Beside::Bits { counts, .. } => {
                 let counts = counts[group].get_or_insert_with(|| Box::new([0; 64]));
                 let mut rest = code;
@@ -158,7 +175,7 @@ impl Beside {
                     rest &= rest - 1;
                 }
             }
-            _ => unreachable!("narrow codes go to sets of them and to bits"),
+            _ => unreachable!("narrow codes go to sets of them, to estimates and to bits"),
         }
     }
 
@@ -172,6 +189,7 @@ impl Beside {
             Beside::WideSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code as u128, diff)),
             Beside::Codes { least, values, .. } => values[group].add(if *least { !code } else { code }, diff),
             Beside::DistinctSums(sums) => sums.add(group, code, diff, slots),
+            Beside::Quantiles(quantiles) => quantiles.add_code(group, code, diff),
             _ => unreachable!("values with codes go to state over codes"),
         }
     }
@@ -206,6 +224,7 @@ impl Beside {
                     counts.remove(&Row::new(bytes));
                 }
             }
+            Beside::Quantiles(quantiles) => quantiles.add_bytes(group, bytes, diff),
             Beside::Rows { rows, .. } => rows.add(group, bytes, diff),
             _ => unreachable!("values without codes go to state over bytes"),
         }
@@ -259,6 +278,8 @@ impl Beside {
                 let answer = sums[group].as_ref().and_then(|sums| sums.answer(*moment));
                 slots[*slot] = answer.map_or(0, |value| 1 << 64 | i128::from(value.to_bits()));
             }
+            Beside::Quantiles(quantiles) => quantiles.refresh(group, slots),
+            Beside::Estimates { slot, estimates } => slots[*slot] = estimates[group].count().into(),
             Beside::Rows { slot, rows } => rows.refresh(group, &mut slots[*slot]),
             Beside::Floats { slot, sums } => match &sums[group] {
                 Some(sum) if !sum.is_zero() => slots[*slot] = i128::from(sum.value().to_bits()),
@@ -270,13 +291,14 @@ impl Beside {
         }
     }
 
-    /// The bytes of an answer that stands beside the slots.
-    pub(super) fn bytes(&self, pick: &Pick) -> Option<&[u8]> {
+    /// The bytes of an answer that stands beside the slots: of several the `nth`.
+    pub(super) fn bytes(&self, nth: usize, pick: &Pick) -> Option<&[u8]> {
         match self {
             Beside::Bytes { values, .. } => {
                 let best = if pick.old { &values.old[pick.touched] } else { &values.best[pick.group] };
                 best.as_ref().map(Row::bytes)
             }
+            Beside::Quantiles(quantiles) => quantiles.answer(nth, pick),
             Beside::Rows { rows, .. } => rows.answer(pick),
             _ => None,
         }
@@ -296,6 +318,10 @@ impl Beside {
             Beside::DistinctSums(sums) => sums.bytes_held(groups),
             Beside::Bits { counts, .. } => counts.bytes() + sampled(groups, |group| boxed_bytes(&counts[group])),
             Beside::Moments { sums, .. } => sums.bytes() + sampled(groups, |group| boxed_bytes(&sums[group])),
+            Beside::Quantiles(quantiles) => quantiles.bytes_held(groups),
+            Beside::Estimates { estimates, .. } => {
+                estimates.bytes() + sampled(groups, |group| estimates[group].bytes())
+            }
             Beside::Rows { rows, .. } => rows.bytes_held(groups),
         }
     }
@@ -313,6 +339,8 @@ impl Beside {
             Beside::DistinctSums(sums) => sums.reset(group),
             Beside::Bits { counts, .. } => counts[group] = None,
             Beside::Moments { sums, .. } => sums[group] = None,
+            Beside::Quantiles(quantiles) => quantiles.reset(group),
+            Beside::Estimates { estimates, .. } => estimates[group] = DistinctEstimate::default(),
             Beside::Rows { rows, .. } => rows.reset(group),
         }
     }

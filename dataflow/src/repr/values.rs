@@ -11,11 +11,11 @@ use arrow::datatypes::{
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
-use crate::repr::{EncodedRows, RowCodec};
+use super::{EncodedRows, RowCodec};
 
 /// How a value is held.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::render) enum ValueKind {
+pub(crate) enum ValueKind {
     /// An integer code of at most 64 bits.
     Narrow,
     /// An integer code of 128 bits.
@@ -28,7 +28,7 @@ pub(in crate::render) enum ValueKind {
 
 impl ValueKind {
     /// The kind for a type.
-    pub(in crate::render) fn of(data_type: &DataType) -> ValueKind {
+    pub(crate) fn of(data_type: &DataType) -> ValueKind {
         match data_type {
             DataType::Decimal128(_, _) => ValueKind::Wide,
             DataType::Utf8 | DataType::Binary => ValueKind::Bytes,
@@ -44,7 +44,7 @@ impl ValueKind {
     }
 
     /// Whether values are integer codes.
-    pub(in crate::render) fn is_code(&self) -> bool {
+    pub(crate) fn is_code(&self) -> bool {
         matches!(self, ValueKind::Narrow | ValueKind::Wide)
     }
 }
@@ -153,7 +153,7 @@ macro_rules! integers {
 integers!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
 
 /// Doubles as integers of the same order: NaN is the greatest, as in Postgres.
-pub(in crate::render) fn float_code(value: f64) -> i128 {
+pub(crate) fn float_code(value: f64) -> i128 {
     let bits = (if value == 0.0 {
         0.0
     } else if value.is_nan() {
@@ -166,7 +166,7 @@ pub(in crate::render) fn float_code(value: f64) -> i128 {
 }
 
 /// The double of a code.
-pub(in crate::render) fn code_float(code: i128) -> f64 {
+pub(crate) fn code_float(code: i128) -> f64 {
     let bits = u64::try_from(code).expect("a float's code has 64 bits");
     f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })
 }
@@ -184,7 +184,7 @@ fn narrow<T: ArrowPrimitiveType<Native: Integer>>(codes: &[Option<i128>], data_t
 /// unspecified.
 ///
 /// Panics on other types.
-pub(in crate::render) fn codes(values: &ArrayRef) -> Cow<'_, [i128]> {
+pub(crate) fn codes(values: &ArrayRef) -> Cow<'_, [i128]> {
     if let DataType::Decimal128(_, _) = values.data_type() {
         return Cow::Borrowed(values.as_primitive::<Decimal128Type>().values());
     }
@@ -199,7 +199,7 @@ pub(in crate::render) fn codes(values: &ArrayRef) -> Cow<'_, [i128]> {
 }
 
 /// The codes of a column of [`ValueKind::Narrow`] in 64 bits: different values have different ones, their order is lost.
-pub(super) fn narrow_codes(values: &ArrayRef) -> Vec<u64> {
+pub(crate) fn narrow_codes(values: &ArrayRef) -> Vec<u64> {
     match values.data_type() {
         DataType::Int64 => values.as_primitive::<Int64Type>().values().iter().map(|value| *value as u64).collect(),
         _ => codes(values).iter().map(|code| *code as u64).collect(),
@@ -209,7 +209,7 @@ pub(super) fn narrow_codes(values: &ArrayRef) -> Vec<u64> {
 /// A column of `data_type` from codes.
 ///
 /// Panics if a code is out of the type's range: callers check sums before.
-pub(in crate::render) fn from_codes(codes: &[Option<i128>], data_type: &DataType) -> ArrayRef {
+pub(crate) fn from_codes(codes: &[Option<i128>], data_type: &DataType) -> ArrayRef {
     for_primitive!(data_type, T => narrow::<T>(codes, data_type), _ => match data_type {
         DataType::Boolean => Arc::new(codes.iter().map(|code| code.map(|code| code != 0)).collect::<BooleanArray>()),
         DataType::Float64 => {
@@ -224,7 +224,7 @@ pub(in crate::render) fn from_codes(codes: &[Option<i128>], data_type: &DataType
 }
 
 /// The least and the greatest value of a type, as codes: what a sum must lie between.
-pub(in crate::render) fn range(data_type: &DataType) -> (i128, i128) {
+pub(crate) fn range(data_type: &DataType) -> (i128, i128) {
     match data_type {
         DataType::Int64 => (i64::MIN.into(), i64::MAX.into()),
         DataType::UInt64 => (0, u64::MAX.into()),
@@ -237,7 +237,7 @@ pub(in crate::render) fn range(data_type: &DataType) -> (i128, i128) {
 }
 
 /// The doubles of a column of floats.
-pub(super) fn doubles(values: &ArrayRef) -> Vec<f64> {
+pub(crate) fn doubles(values: &ArrayRef) -> Vec<f64> {
     match values.data_type() {
         DataType::Float32 => values.as_primitive::<Float32Type>().values().iter().map(|v| f64::from(*v)).collect(),
         _ => values.as_primitive::<Float64Type>().values().to_vec(),
@@ -245,14 +245,14 @@ pub(super) fn doubles(values: &ArrayRef) -> Vec<f64> {
 }
 
 /// The bytes of a column's values.
-pub(in crate::render) enum ByteValues {
+pub(crate) enum ByteValues {
     Text(StringArray),
     Binary(BinaryArray),
     Rows(EncodedRows),
 }
 
 impl ByteValues {
-    pub(in crate::render) fn new(values: &ArrayRef) -> ByteValues {
+    pub(crate) fn new(values: &ArrayRef) -> ByteValues {
         match values.data_type() {
             DataType::Utf8 => ByteValues::Text(values.as_string::<i32>().clone()),
             DataType::Binary => ByteValues::Binary(values.as_binary::<i32>().clone()),
@@ -265,7 +265,7 @@ impl ByteValues {
     }
 
     #[inline]
-    pub(in crate::render) fn get(&self, index: usize) -> &[u8] {
+    pub(crate) fn get(&self, index: usize) -> &[u8] {
         match self {
             ByteValues::Text(values) => values.value(index).as_bytes(),
             ByteValues::Binary(values) => values.value(index),
@@ -275,7 +275,7 @@ impl ByteValues {
 }
 
 /// A column of `data_type` from bytes that [`ByteValues`] gave.
-pub(in crate::render) fn from_bytes(values: &[Option<&[u8]>], data_type: &DataType) -> ArrayRef {
+pub(crate) fn from_bytes(values: &[Option<&[u8]>], data_type: &DataType) -> ArrayRef {
     match data_type {
         DataType::Utf8 => {
             let text = values.iter().map(|value| value.map(|v| std::str::from_utf8(v).expect("text stays UTF-8")));
