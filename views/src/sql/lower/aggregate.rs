@@ -126,7 +126,7 @@ impl Lowering<'_> {
     ) -> Result<Option<Aggregate>, Refusal> {
         let bind = |expr: &Expr| self.bind(expr, &input.schema, schema);
         let aggregate = Aggregate {
-            args: self.arguments(false, &params.args[..1], input, schema)?,
+            args: self.arguments((&func, params.distinct), &params.args[..1], input, schema)?,
             distinct: params.distinct && func != AggregateFunc::ApproxDistinct,
             func,
             filter: params.filter.as_deref().map(bind).transpose()?,
