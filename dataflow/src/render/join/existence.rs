@@ -7,7 +7,9 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
 
-use super::{ALONE, Change, each_time};
+use super::kept::{IndexRows, Kept};
+use super::pairs::RowShape;
+use super::{ALONE, Change, Conduct, Step, each_time};
 use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::render::context::batch;
@@ -15,19 +17,19 @@ use crate::render::import::CHUNK_ROWS;
 use crate::render::keyed::KeyedRows;
 use crate::render::meter::Holds;
 use crate::render::{ChunkStream, Context};
-use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
+use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, Timestamp};
+use crate::spines::RowTrace;
 use crate::state::Multimap;
 
 /// Both sides' state.
-struct Existence {
-    left: Multimap,
-    /// One empty row a key, as often as the key stands on the right.
-    right: Multimap,
-    /// Whether there are keys at all: then [`ALONE`] is none of them.
-    keyed: bool,
+struct Existence<L, R> {
+    left: L,
+    /// What is kept of right rows is how often their key is there.
+    right: R,
+    conduct: Conduct,
 }
 
-impl Holds for Existence {
+impl<L: Kept, R: Kept> Holds for Existence<L, R> {
     fn held(&self) -> Held {
         let mut held = self.left.held();
         held += self.right.held();
@@ -35,7 +37,7 @@ impl Holds for Existence {
     }
 }
 
-impl Existence {
+impl<L: Kept, R: Kept> Existence<L, R> {
     fn has_partner(&self, hash: u64, key: &[u8]) -> bool {
         let mut partners = 0;
         self.right.for_each(hash, key, |_, count| partners += count);
@@ -43,11 +45,15 @@ impl Existence {
     }
 
     /// Applies one complete time; `emit` gets (left row, whether it has a partner, diff).
-    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(&[u8], bool, Diff)) {
+    fn apply(&mut self, time: Timestamp, changes: &[Change], mut emit: impl FnMut(&[u8], bool, Diff)) {
+        self.left.begin(time);
+        self.right.begin(time);
+        self.apply_right(time, changes, &mut emit);
+        // These meet the partners of now, and leave once.
         for change in changes {
             let Change::Left(rows) = change else { continue };
             rows.for_each(|hash, key, row, diff| {
-                if self.keyed && key == ALONE {
+                if self.conduct.keyed && key == ALONE {
                     emit(row, false, diff);
                 } else {
                     emit(row, self.has_partner(hash, key), diff);
@@ -55,6 +61,11 @@ impl Existence {
                 }
             });
         }
+        self.left.reach(time);
+    }
+
+    /// A key that gains its first or loses its last partner moves all its left rows of before.
+    fn apply_right(&mut self, time: Timestamp, changes: &[Change], mut emit: impl FnMut(&[u8], bool, Diff)) {
         let mut touched: BTreeMap<&[u8], (u64, bool)> = BTreeMap::new();
         for change in changes {
             let Change::Right(rows) = change else { continue };
@@ -64,8 +75,7 @@ impl Existence {
                 self.right.add(hash, key, &[], diff);
             }
         }
-        // Left rows of this time were emitted by the partners of before; a key that gains its first or loses its last
-        // partner moves all its left rows of now.
+        self.right.reach(time);
         for (key, (hash, before)) in touched {
             let after = self.has_partner(hash, key);
             if before != after {
@@ -81,7 +91,7 @@ impl Existence {
 /// Answers on their way back to columns.
 struct Answers {
     kind: JoinKind,
-    codec: RowCodec,
+    shape: RowShape,
     schema: SchemaRef,
     rows: RowBlock,
     marks: Vec<bool>,
@@ -108,7 +118,7 @@ impl Answers {
         if self.rows.is_empty() {
             return None;
         }
-        let mut columns: Vec<ArrayRef> = self.codec.decode(self.rows.iter()).expect("left rows decode");
+        let mut columns: Vec<ArrayRef> = self.shape.decode(&self.rows);
         if self.kind == JoinKind::LeftMark {
             columns.push(Arc::new(BooleanArray::from(std::mem::take(&mut self.marks))));
         }
@@ -121,23 +131,52 @@ impl Answers {
     }
 }
 
-/// Left rows by whether they have a partner. `codec` is that of the left rows.
+/// Left rows by whether they have a partner. `traces` are those of the sides that an index keeps, `shape` is that of left rows.
 pub(super) fn existence<'scope>(
-    left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    (kind, keyed): (JoinKind, bool),
-    codec: RowCodec,
+    (left, right): (Stream<'scope, Timestamp, Vec<KeyedRows>>, Stream<'scope, Timestamp, Vec<KeyedRows>>),
+    traces: (Option<RowTrace>, Option<RowTrace>),
+    conduct: Conduct,
+    shape: RowShape,
     schema: SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let state = Existence { left: Multimap::default(), right: Multimap::default(), keyed };
-    let state = context.meter.holds(state);
     let (rows, marks, diffs) = Default::default();
-    let mut answers = Answers { kind, codec, schema, rows, marks, diffs };
-    each_time(left, right, ("Existence join", &context.meter), move |time, changes, give| {
-        state.borrow_mut().apply(changes, |row, partner, diff| {
-            answers.push(time, row, partner, diff).into_iter().for_each(&mut *give);
-        });
-        answers.flush(time).into_iter().for_each(give);
+    let answers = Answers { kind: conduct.kind, shape, schema, rows, marks, diffs };
+    let streams = (left, right);
+    let index = |trace: &RowTrace| IndexRows::new(trace, context.as_of);
+    let table = Multimap::default;
+    match (&traces.0, &traces.1) {
+        (None, None) => answered(streams, Existence { left: table(), right: table(), conduct }, answers, context),
+        (Some(left), None) => {
+            answered(streams, Existence { left: index(left), right: table(), conduct }, answers, context)
+        }
+        (None, Some(right)) => {
+            answered(streams, Existence { left: table(), right: index(right), conduct }, answers, context)
+        }
+        (Some(left), Some(right)) => {
+            answered(streams, Existence { left: index(left), right: index(right), conduct }, answers, context)
+        }
+    }
+}
+
+fn answered<'scope, L: Kept + 'static, R: Kept + 'static>(
+    streams: (Stream<'scope, Timestamp, Vec<KeyedRows>>, Stream<'scope, Timestamp, Vec<KeyedRows>>),
+    state: Existence<L, R>,
+    mut answers: Answers,
+    context: &Context<'_>,
+) -> ChunkStream<'scope> {
+    let state = context.meter.holds(state);
+    each_time(streams, ("Existence join", &context.meter), move |step, give| match step {
+        Step::Apply(time, changes) => {
+            state.borrow_mut().apply(time, changes, |row, partner, diff| {
+                answers.push(time, row, partner, diff).into_iter().for_each(&mut *give);
+            });
+            answers.flush(time).into_iter().for_each(give);
+        }
+        Step::Settle(next) => {
+            let state = &mut *state.borrow_mut();
+            state.left.settle(next);
+            state.right.settle(next);
+        }
     })
 }

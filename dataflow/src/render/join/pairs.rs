@@ -11,18 +11,41 @@ use crate::repr::{Chunk, Delta, Diff, Diffs, Row, RowBlock, RowCodec, Timestamp}
 
 /// Gathers pairs of one time and turns them into chunks that pass the join's further condition.
 pub(super) struct PairBuilder {
-    left_codec: RowCodec,
-    right_codec: RowCodec,
+    left_rows: RowShape,
+    right_rows: RowShape,
     schema: SchemaRef,
     filter: Option<ScalarExpr>,
     position: String,
     errors: ErrorLog,
-    /// A row of NULLs, for what has no partner on that side.
-    no_left: Row,
-    no_right: Row,
     left: RowBlock,
     right: RowBlock,
     diffs: Vec<Diff>,
+}
+
+/// How the bytes of a side's rows become its columns.
+pub(super) struct RowShape {
+    codec: RowCodec,
+    /// Which of the columns in the bytes are the side's; `None` for all, in order.
+    columns: Option<Vec<usize>>,
+    /// A row of NULLs, for what has no partner on this side.
+    nulls: Row,
+}
+
+impl RowShape {
+    /// Rows with all columns of `schema`, of which those in `columns` are the side's.
+    pub(super) fn new(schema: &SchemaRef, columns: Option<Vec<usize>>) -> RowShape {
+        let codec = codec_for(schema);
+        RowShape { nulls: row_of_nulls(schema, &codec), codec, columns }
+    }
+
+    /// The columns of rows.
+    pub(super) fn decode(&self, rows: &RowBlock) -> Vec<ArrayRef> {
+        let all = self.codec.decode(rows.iter()).expect("rows of a side decode");
+        match &self.columns {
+            None => all,
+            Some(columns) => columns.iter().map(|column| all[*column].clone()).collect(),
+        }
+    }
 }
 
 /// A row of `schema`'s types in which everything is NULL.
@@ -33,19 +56,15 @@ fn row_of_nulls(schema: &SchemaRef, codec: &RowCodec) -> Row {
 
 impl PairBuilder {
     pub(super) fn new(
-        left: &SchemaRef,
-        right: &SchemaRef,
+        (left_rows, right_rows): (RowShape, RowShape),
         schema: &SchemaRef,
         filter: Option<ScalarExpr>,
         position: String,
         errors: ErrorLog,
     ) -> PairBuilder {
-        let (left_codec, right_codec) = (codec_for(left), codec_for(right));
         PairBuilder {
-            no_left: row_of_nulls(left, &left_codec),
-            no_right: row_of_nulls(right, &right_codec),
-            left_codec,
-            right_codec,
+            left_rows,
+            right_rows,
             schema: schema.clone(),
             filter: filter.map(|filter| filter.prepared(schema)),
             position,
@@ -64,8 +83,8 @@ impl PairBuilder {
         right: Option<&[u8]>,
         diff: Diff,
     ) -> Option<Chunk> {
-        self.left.push(left.unwrap_or(self.no_left.bytes()));
-        self.right.push(right.unwrap_or(self.no_right.bytes()));
+        self.left.push(left.unwrap_or(self.left_rows.nulls.bytes()));
+        self.right.push(right.unwrap_or(self.right_rows.nulls.bytes()));
         self.diffs.push(diff);
         if self.diffs.len() >= CHUNK_ROWS { self.flush(time) } else { None }
     }
@@ -75,8 +94,8 @@ impl PairBuilder {
         if self.diffs.is_empty() {
             return None;
         }
-        let mut columns = self.left_codec.decode(self.left.iter()).expect("left rows decode");
-        columns.extend(self.right_codec.decode(self.right.iter()).expect("right rows decode"));
+        let mut columns = self.left_rows.decode(&self.left);
+        columns.extend(self.right_rows.decode(&self.right));
         let rows = batch(&self.schema, columns, self.diffs.len());
         let mut delta = Delta { rows, diffs: Diffs::Each(self.diffs.as_slice().into()) };
         self.left.clear();
