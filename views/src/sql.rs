@@ -50,6 +50,14 @@ pub enum ObjectKind {
     Index,
 }
 
+impl ObjectKind {
+    /// The kind in words, with its article.
+    pub fn one(self) -> String {
+        let article = if self == ObjectKind::Index { "an" } else { "a" };
+        format!("{article} {self}")
+    }
+}
+
 impl std::fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

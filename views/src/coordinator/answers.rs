@@ -161,9 +161,11 @@ impl Coordinator {
 }
 
 fn not_subscribable(object: &Object) -> SqlError {
-    let message = format!("\"{}\" is a {}, which cannot be subscribed to", object.name, object.kind());
-    SqlError::new(SqlErrorKind::Unsupported, message)
-        .hint("create a materialized view over it and subscribe to that, or to its errors")
+    let message = format!("\"{}\" is {}, which cannot be subscribed to", object.name, object.kind().one());
+    SqlError::new(SqlErrorKind::Unsupported, message).hint(match object.kind() {
+        ObjectKind::Index => "subscribe to what it is an index of",
+        _ => "create a materialized view over it and subscribe to that, or to its errors",
+    })
 }
 
 /// One text column.

@@ -267,7 +267,7 @@ pub(super) fn find_table<'a>(
         | Definition::View { .. }
         | Definition::Index { .. }
         | Definition::MaterializedView(_) => {
-            let message = format!("cannot write into \"{name}\", which is no table but of a {}", object.kind());
+            let message = format!("cannot write into \"{name}\", which is no table but of {}", object.kind().one());
             Err(SqlError::invalid(message).at(write.place).hint("rows are written into what CREATE TABLE has created"))
         }
     }
@@ -368,7 +368,7 @@ fn plan_alter(catalog: &Catalog, alter: &AlterSource, position: Position) -> Res
     };
     let Definition::Source { description, .. } = &object.definition else {
         let is = object.kind();
-        return Err(SqlError::invalid(format!("\"{name}\" is a {is}, not a {kind}"))
+        return Err(SqlError::invalid(format!("\"{name}\" is {}, not {}", is.one(), kind.one()))
             .hint("pause or limit the sources that it reads")
             .at(position));
     };
@@ -394,7 +394,7 @@ fn plan_drop(catalog: &Catalog, drop: &DropObject, position: Position) -> Result
     };
     if object.kind() != *kind {
         let is = object.kind();
-        return Err(SqlError::invalid(format!("\"{name}\" is a {is}, not a {kind}"))
+        return Err(SqlError::invalid(format!("\"{name}\" is {}, not {}", is.one(), kind.one()))
             .hint(format!("write DROP {} {name}", is.to_string().to_uppercase()))
             .at(position));
     }

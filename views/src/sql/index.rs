@@ -97,3 +97,6 @@ fn planned(index: &Index, (name, schema): (&str, &SchemaRef), append_only: bool)
         plan,
     }
 }
+
+#[cfg(test)]
+mod tests;
