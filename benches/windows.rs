@@ -37,6 +37,8 @@ const TICK_ROWS: usize = 10_000;
 /// Ticks that are measured after every customer is there.
 const MEASURED_TICKS: usize = 100;
 const SMALL_TICKS: usize = 500;
+/// How often the frames are fed: the middle run counts.
+const FRAME_RUNS: usize = 3;
 
 fn main() -> Result<()> {
     memory::keep_freed();
@@ -107,27 +109,37 @@ const FRAME: &str = "SELECT transaction_id, card_id, count(*) OVER w AS n, sum(a
 fn frames(ticks: &[Change], small: &[Change]) -> Result<()> {
     println!("\nframes over {} rows, CPU us/row, one worker", ticks.len() * TICK_ROWS);
     let rows = ticks.len() * TICK_ROWS;
-    for (name, sql) in
-        [("pass", "SELECT transaction_id, card_id, amount FROM transactions"), ("RANGE 10 minutes by card", FRAME)]
-    {
-        let mut running = Running::start_sql(name, sql, false, 1, None)?;
-        let ((), mut cost) = measure(|| {
-            ticks.iter().for_each(|tick| running.tick(tick));
-            running.wait();
-        });
-        cost.cpu_ns += measure(settle).1.cpu_ns;
-        let changes = running.sink.changes;
-        let one = one_by_one(&mut running, small);
-        println!(
-            "{name:<40}{:>8.3}   changes/row {:.2}   one-row tick {:.1} us",
-            cost.cpu_us(rows),
-            changes as f64 / rows as f64,
-            one.cpu_us(SMALL_TICKS)
-        );
-        if name.starts_with("RANGE") {
-            deletes(&mut running, ticks);
+    let views =
+        [("pass", "SELECT transaction_id, card_id, amount FROM transactions"), ("RANGE 10 minutes by card", FRAME)];
+    let mut costs = [const { Vec::new() }; 2];
+    // What a first run costs is the kernel's: it makes ready the memory that later runs use again.
+    for run in 1..=FRAME_RUNS {
+        for ((name, sql), costs) in views.iter().zip(&mut costs) {
+            let mut running = Running::start_sql(name, sql, false, 1, None)?;
+            let ((), mut cost) = measure(|| {
+                ticks.iter().for_each(|tick| running.tick(tick));
+                running.wait();
+            });
+            cost.cpu_ns += measure(settle).1.cpu_ns;
+            costs.push(cost.cpu_us(rows));
+            if run == FRAME_RUNS {
+                let changes = running.sink.changes;
+                let one = one_by_one(&mut running, small);
+                let all: Vec<String> = costs.iter().map(|cost| format!("{cost:.3}")).collect();
+                costs.sort_by(f64::total_cmp);
+                println!(
+                    "{name:<40}{:>8.3} ({})   changes/row {:.2}   one-row tick {:.1} us",
+                    costs[FRAME_RUNS / 2],
+                    all.join(", "),
+                    changes as f64 / rows as f64,
+                    one.cpu_us(SMALL_TICKS)
+                );
+                if *sql == FRAME {
+                    deletes(&mut running, ticks);
+                }
+            }
+            running.shutdown();
         }
-        running.shutdown();
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ mod float_sum;
 mod key_table;
 mod multimap;
 mod ordered;
+mod places;
+mod slab;
 mod upsert_table;
 
 pub(crate) use chunked::{Chunked, sampled};
@@ -15,6 +17,8 @@ pub(crate) use counted_set::CountedSet;
 pub(crate) use extremes::Extremes;
 pub(crate) use float_sum::FloatSum;
 pub(crate) use key_table::KeyTable;
-pub(crate) use multimap::Multimap;
+pub(crate) use multimap::{Multimap, Presence};
 pub(crate) use ordered::{Cursor, Entry, Ordered, Weigh, Weightless, add_weights};
+pub(crate) use places::Places;
+pub(crate) use slab::Slab;
 pub(crate) use upsert_table::{Change, UpsertTable};

@@ -37,8 +37,12 @@ impl RowLimit {
 pub struct WindowFunction {
     /// What is computed.
     pub call: WindowCall,
-    /// Its argument over the input's columns.
-    pub arg: Option<ScalarExpr>,
+    /// Its arguments over the input's columns: none or one for most; for [`AggregateFunc::Recomputed`] the columns of a kept
+    /// row.
+    pub args: Vec<ScalarExpr>,
+    /// Only rows for which this is true are seen. Of [`AggregateFunc::Recomputed`] alone: for other functions a row that is not
+    /// to be seen has the argument NULL.
+    pub filter: Option<ScalarExpr>,
     /// Which rows it sees; ranks, tiles and neighbours ignore it.
     pub frame: Frame,
     /// The name of the output column.
@@ -122,23 +126,4 @@ pub enum FrameOffset {
         /// Microseconds.
         micros: i64,
     },
-}
-
-impl WindowFunction {
-    /// Whether the engine can maintain this function; if not, what about it is not supported.
-    ///
-    /// # Errors
-    /// The reason, in words for the author of the SQL text.
-    pub fn check(&self) -> Result<(), String> {
-        let WindowCall::Aggregate(func) = &self.call else { return Ok(()) };
-        let aggregate = super::Aggregate {
-            func: func.clone(),
-            args: self.arg.iter().cloned().collect(),
-            distinct: false,
-            filter: None,
-            name: self.name.clone(),
-            data_type: self.data_type.clone(),
-        };
-        aggregate.check()
-    }
 }

@@ -81,14 +81,15 @@ pub(super) fn import<'scope>(
 type Gathered = (RowBlock, Vec<Diff>);
 
 impl<'scope> Indexed<'scope> {
-    /// The changes of the index, whole rows by their keys; without what is there at `as_of` unless `snapshot`. `visit` gets
-    /// the block, key columns, a row's place, its key and the row, and puts it into the block.
+    /// The changes of the index by their keys: what stands beside the key if `whole`; without what is there at `as_of` unless
+    /// `snapshot`. `alone` says of a row, by its key's columns and its place in them, whether it is one that nobody looks for by
+    /// its key; `None` if it is not wanted.
     pub(super) fn changes(
         self,
-        snapshot: bool,
+        (snapshot, whole): (bool, bool),
         meter: Meter,
         context: &Context<'_>,
-        put: impl Fn(&mut KeyedRows, &[ArrayRef], usize, &[u8], &[u8], Diff) + 'static,
+        alone: impl Fn(&[ArrayRef], usize) -> Option<bool> + 'static,
     ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
         let Indexed { stream, schema, key, .. } = self;
         let (codec, key_codec) = (codec_for(&schema), key_codec(&schema, key));
@@ -99,14 +100,18 @@ impl<'scope> Indexed<'scope> {
                 let keyed = |time: Timestamp, (rows, diffs): &mut Gathered| {
                     let columns = codec.decode(rows.iter()).expect("rows of the schema decode");
                     let keys = key_codec.encode(&columns[..key]).expect("keys have their planned types");
-                    let mut block = KeyedRows { worker, time, ..KeyedRows::default() };
+                    let block = |alone| KeyedRows { worker, time, alone, ..KeyedRows::default() };
+                    let mut blocks = [block(false), block(true)];
                     for (index, diff) in diffs.iter().enumerate() {
-                        put(&mut block, &columns[..key], index, keys.get(index), rows.get(index), *diff);
+                        let Some(alone) = alone(&columns[..key], index) else { continue };
+                        let (key, row) = (keys.get(index), rows.get(index));
+                        let beside = if whole { &row[key.len()..] } else { &[] };
+                        blocks[usize::from(alone)].push(hash_bytes(key), key, beside, *diff);
                     }
                     meter.count_rows(diffs.len());
                     rows.clear();
                     diffs.clear();
-                    block
+                    blocks.into_iter().filter(|block| block.len() > 0)
                 };
                 input.for_each(|capability, spans| {
                     let mut session = output.session(&capability);
@@ -123,11 +128,11 @@ impl<'scope> Indexed<'scope> {
                             gathered.0.push(row);
                             gathered.1.push(diff);
                             if gathered.1.len() >= CHUNK_ROWS {
-                                session.give(keyed(time, gathered));
+                                session.give_iterator(keyed(time, gathered));
                             }
                         });
                         for (time, mut gathered) in times.into_iter().filter(|(_, gathered)| !gathered.1.is_empty()) {
-                            session.give(keyed(time, &mut gathered));
+                            session.give_iterator(keyed(time, &mut gathered));
                         }
                     }
                 });

@@ -11,14 +11,16 @@
 mod existence;
 mod kept;
 mod pairs;
+mod split;
+
+use std::rc::Rc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use super::import::codec_for;
 use super::index::Indexed;
 use super::keyed::{KeyedRows, blocks, by_worker};
 use super::meter::{Holds, Meter};
@@ -29,9 +31,10 @@ use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
 use crate::spines::RowTrace;
-use crate::state::Multimap;
+use crate::state::{Multimap, Presence};
 use kept::{IndexRows, Kept};
-use pairs::{PairBuilder, RowShape};
+use pairs::PairBuilder;
+use split::Split;
 
 /// One input of a join.
 pub(super) struct Side<'scope, 'a> {
@@ -48,23 +51,21 @@ pub(super) enum SideRows<'scope, 'a> {
     Index(Indexed<'scope>, &'a [usize], Meter),
 }
 
-impl SideRows<'_, '_> {
+impl Side<'_, '_> {
     /// The arrangement of the index.
     fn trace(&self) -> Option<RowTrace> {
-        match self {
+        match &self.rows {
             SideRows::Chunks(_) => None,
             SideRows::Index(index, ..) => Some(index.trace.clone()),
         }
     }
-}
 
-impl Side<'_, '_> {
-    /// How the bytes of a row become the input's columns.
-    fn shape(&self) -> RowShape {
-        match &self.rows {
-            SideRows::Chunks(_) => RowShape::new(&self.schema, None),
-            SideRows::Index(index, columns, _) => RowShape::new(&index.schema, Some(columns.to_vec())),
-        }
+    /// How the columns are divided between the key and what is kept beside it.
+    fn split(&self) -> Rc<Split> {
+        Rc::new(match &self.rows {
+            SideRows::Chunks(_) => Split::new(&self.schema, self.keys),
+            SideRows::Index(index, columns, _) => Split::of_index(&index.schema, self.keys.len(), columns),
+        })
     }
 }
 
@@ -85,11 +86,12 @@ enum Change {
 #[derive(Clone, Copy)]
 struct Conduct {
     kind: JoinKind,
-    /// Whether there are keys at all: then [`ALONE`] is none of them.
-    keyed: bool,
     /// Which side's changes are applied first.
     right_first: bool,
 }
+
+/// The two inputs' changes by key.
+type Sides<'scope> = [Stream<'scope, Timestamp, Vec<KeyedRows>>; 2];
 
 /// Joins two streams.
 pub(super) fn join<'scope>(
@@ -105,37 +107,51 @@ pub(super) fn join<'scope>(
         (false, true) => NullKeys::Alone,
         (false, false) => NullKeys::Drop,
     };
-    let keeps_left = kind.keeps_left() || !kind.pairs();
-    let keeps_right = kind.keeps_right();
-    let traces = (left.rows.trace(), right.rows.trace());
+    let traces = [left.trace(), right.trace()];
+    // An existence join lets left rows out with and without a partner, if only to take them back.
+    let (keeps_left, keeps_right) = (kind.keeps_left() || !kind.pairs(), kind.keeps_right());
     // A row that is kept without a partner and one that comes at the same time shall meet at once: the side that is not
     // kept goes first. Of two of which neither is kept it is the index, for then nothing is there that it could meet first.
     let right_first = match (keeps_left, keeps_right) {
         (true, _) => true,
         (false, true) => false,
-        (false, false) => traces.0.is_none() && traces.1.is_some(),
+        (false, false) => traces[0].is_none() && traces[1].is_some(),
     };
-    let conduct = Conduct { kind, keyed: !left.keys.is_empty(), right_first };
-    let shapes = (left.shape(), right.shape());
-    // An existence join asks only whether there is a partner: the right rows themselves stay where they are.
-    let snapshots = (keeps_left || right_first, keeps_right || !right_first);
+    let conduct = Conduct { kind, right_first };
+    let snapshots = [keeps_left || right_first, keeps_right || !right_first];
+    let key_types: Vec<DataType> = left.keys.iter().map(|key| key.data_type.clone()).collect();
+    let key_codec = || RowCodec::new(&key_types).unwrap_or_else(|error| panic!("{error}"));
+    let (left_split, right_split) = (left.split(), right.split());
     let null_left = null_keys(kind.keeps_left() || matches!(kind, JoinKind::LeftAnti | JoinKind::LeftMark));
-    let left = side_rows(left, null_left, (true, snapshots.0), context);
-    let right = side_rows(right, null_keys(keeps_right), (kind.pairs(), snapshots.1), context);
+    let left = side_rows((left, snapshots[0]), null_left, key_codec(), Some(Rc::clone(&left_split)), context);
+    // An existence join asks only whether there is a partner: the right rows themselves stay where they are.
+    let whole = kind.pairs().then(|| Rc::clone(&right_split));
+    let right = side_rows((right, snapshots[1]), null_keys(keeps_right), key_codec(), whole, context);
     if kind.pairs() {
         let filter = shape.filter.cloned();
         let position = context.position("join");
-        let pairs = PairBuilder::new(shapes, schema, filter, position, context.errors.clone());
-        let as_of = context.as_of;
-        let index = |trace: &RowTrace| IndexRows::new(trace, as_of);
-        match (&traces.0, &traces.1) {
-            (None, None) => matched((left, Multimap::default()), (right, Multimap::default()), conduct, pairs, context),
-            (Some(trace), None) => matched((left, index(trace)), (right, Multimap::default()), conduct, pairs, context),
-            (None, Some(trace)) => matched((left, Multimap::default()), (right, index(trace)), conduct, pairs, context),
-            (Some(one), Some(other)) => matched((left, index(one)), (right, index(other)), conduct, pairs, context),
+        let pairs = PairBuilder::new(
+            key_codec(),
+            [left_split, right_split],
+            schema,
+            (filter, position),
+            context.errors.clone(),
+        );
+        // Whether a key has rows at all is asked of the side whose partners are kept without it.
+        let index = |trace: &RowTrace, watched| IndexRows::new(trace, context.as_of, watched);
+        let left_index = |trace| index(trace, kind.keeps_right());
+        let right_index = |trace| index(trace, kind.keeps_left());
+        let (sides, table) = ([left, right], Multimap::default);
+        match &traces {
+            [None, None] => matched(sides, (table(), table()), conduct, pairs, context),
+            [Some(left), None] => matched(sides, (left_index(left), table()), conduct, pairs, context),
+            [None, Some(right)] => matched(sides, (table(), right_index(right)), conduct, pairs, context),
+            [Some(left), Some(right)] => {
+                matched(sides, (left_index(left), right_index(right)), conduct, pairs, context)
+            }
         }
     } else {
-        existence::existence((left, right), traces, conduct, shapes.0, schema.clone(), context)
+        existence::existence([left, right], &traces, conduct, (key_codec(), left_split), schema.clone(), context)
     }
 }
 
@@ -144,59 +160,52 @@ pub(super) fn join<'scope>(
 enum NullKeys {
     /// NULL equals NULL.
     Join,
-    /// They have no partner, and leave without one: they travel under [`ALONE`].
+    /// They have no partner, and leave without one.
     Alone,
     /// They have no partner and therefore do not leave.
     Drop,
 }
 
-/// The key of rows that have no partner by nature. No row of a table has it: keys of no column are those of a cross join,
-/// none of which is NULL.
-const ALONE: &[u8] = &[];
-
 impl NullKeys {
-    /// The hash and the key under which row `index` travels, given its key's columns and bytes; `None` if it stays away.
+    /// Whether row `index` leaves alone, given its key's columns; `None` if it does not leave.
     #[inline]
-    fn of<'k>(self, keys: &[ArrayRef], index: usize, key: &'k [u8], row: &[u8]) -> Option<(u64, &'k [u8])> {
-        if self == NullKeys::Join || !any_null(keys, index) {
-            return Some((hash_bytes(key), key));
+    fn alone(self, keys: &[ArrayRef], index: usize) -> Option<bool> {
+        match self {
+            NullKeys::Join => Some(false),
+            _ if !any_null(keys, index) => Some(false),
+            NullKeys::Alone => Some(true),
+            NullKeys::Drop => None,
         }
-        // Nobody looks for them: all workers share them.
-        (self == NullKeys::Alone).then(|| (hash_bytes(row), ALONE))
     }
 }
 
-/// The rows of a side by their keys, with the owners of the keys: whole rows, or only how often the key is there; those of
-/// an index at `as_of` only if the snapshot is asked for.
+/// The rows of a side by their keys, with the owners of the keys: what stands beside the key or, without a division, only
+/// their count; those of an index at `as_of` only if the snapshot is asked for.
 fn side_rows<'scope>(
-    side: Side<'scope, '_>,
+    (Side { rows, schema, keys }, snapshot): (Side<'scope, '_>, bool),
     null_keys: NullKeys,
-    (whole, snapshot): (bool, bool),
+    key_codec: RowCodec,
+    split: Option<Rc<Split>>,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
-    match side.rows {
-        SideRows::Chunks(chunks) => key_rows(chunks, (&side.schema, side.keys), null_keys, whole, context),
+    match rows {
+        SideRows::Chunks(chunks) => key_rows((chunks, &schema, keys), null_keys, key_codec, split, context),
         SideRows::Index(index, _, meter) => {
-            index.changes(snapshot, meter, context, move |block, keys, index, key, row, diff| {
-                if let Some((hash, key)) = null_keys.of(keys, index, key, row) {
-                    block.push(hash, key, if whole { row } else { &[] }, diff);
-                }
-            })
+            let alone = move |keys: &[ArrayRef], index| null_keys.alone(keys, index);
+            index.changes((snapshot, split.is_some()), meter, context, alone)
         }
     }
 }
 
-/// Evaluates a side's keys and addresses its rows (or only their count, if not `whole`) to the owners of the keys.
+/// Evaluates a side's keys and addresses its rows (or, without a division, only their count) to the owners of the keys.
 fn key_rows<'scope>(
-    Chunks { stream, steps }: Chunks<'scope>,
-    (schema, keys): (&SchemaRef, &[ScalarExpr]),
+    (Chunks { stream, steps }, schema, keys): (Chunks<'scope>, &SchemaRef, &[ScalarExpr]),
     null_keys: NullKeys,
-    whole: bool,
+    key_codec: RowCodec,
+    split: Option<Rc<Split>>,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
     let keys: Vec<ScalarExpr> = keys.iter().map(|key| key.prepared(schema)).collect();
-    let key_codec = RowCodec::new(keys.iter().map(|key| &key.data_type)).unwrap_or_else(|error| panic!("{error}"));
-    let row_codec = codec_for(schema);
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
     let meter = context.meter.clone();
     stream.unary(Pipeline, "Key rows", move |_, _| {
@@ -208,16 +217,25 @@ fn key_rows<'scope>(
                     let evaluated = evaluate(&keys, delta, &position);
                     errors.extend(time, evaluated.errors);
                     let key_rows = key_codec.encode(&evaluated.columns).expect("keys have their planned types");
-                    let rows = whole
-                        .then(|| row_codec.encode(evaluated.delta.rows.columns()).expect("rows have planned types"));
+                    let rest = split.as_ref().map(|split| {
+                        let columns = split.rest(evaluated.delta.rows.columns());
+                        split.codec().encode(&columns).expect("rows have planned types")
+                    });
                     let mut out = blocks(peers, time);
+                    let mut alone = blocks(peers, time);
+                    alone.iter_mut().for_each(|block| block.alone = true);
                     for index in 0..evaluated.delta.len() {
-                        let row = rows.as_ref().map_or(&[][..], |rows| rows.get(index));
-                        let keyed = null_keys.of(&evaluated.columns, index, key_rows.get(index), row);
-                        let Some((hash, key)) = keyed else { continue };
-                        out[owner(hash, peers)].push(hash, key, row, evaluated.delta.diffs.get(index));
+                        let row = rest.as_ref().map_or(&[][..], |rest| rest.get(index));
+                        let (key, diff) = (key_rows.get(index), evaluated.delta.diffs.get(index));
+                        let hash = hash_bytes(key);
+                        let to = match null_keys.alone(&evaluated.columns, index) {
+                            Some(false) => &mut out,
+                            Some(true) => &mut alone,
+                            None => continue,
+                        };
+                        to[owner(hash, peers)].push(hash, key, row, diff);
                     }
-                    session.give_iterator(out.into_iter().filter(|block| block.len() > 0));
+                    session.give_iterator(out.into_iter().chain(alone).filter(|block| block.len() > 0));
                 }
             });
         }
@@ -239,125 +257,110 @@ impl<L: Kept, R: Kept> Holds for Matched<L, R> {
     }
 }
 
+/// A pair of rows with the key, of either the bytes beside the key.
+type Pair<'a> = (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
+
 impl<L: Kept, R: Kept> Matched<L, R> {
-    /// Applies one complete time; `emit` gets (left row, right row, diff).
-    fn apply(&mut self, time: Timestamp, changes: &[Change], mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff)) {
+    /// Applies one complete time; `emit` gets (key, left row, right row) and the diff.
+    fn apply(&mut self, time: Timestamp, changes: &[Change], mut emit: impl FnMut(Pair<'_>, Diff)) {
         self.left.begin(time);
         self.right.begin(time);
         if self.conduct.right_first {
-            self.apply_right(time, changes, &mut emit);
-            self.apply_left(time, changes, &mut emit);
+            self.apply_right(changes, &mut emit);
+            self.apply_left(changes, &mut emit);
         } else {
-            self.apply_left(time, changes, &mut emit);
-            self.apply_right(time, changes, &mut emit);
+            self.apply_left(changes, &mut emit);
+            self.apply_right(changes, &mut emit);
         }
     }
 
-    fn apply_left(
-        &mut self,
-        time: Timestamp,
-        changes: &[Change],
-        emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff),
-    ) {
+    fn apply_left(&mut self, changes: &[Change], emit: impl FnMut(Pair<'_>, Diff)) {
         let left = changes.iter().filter_map(|change| if let Change::Left(rows) = change { Some(rows) } else { None });
-        let Conduct { kind, keyed, .. } = self.conduct;
-        half((&mut self.left, kind.keeps_left()), (&self.right, kind.keeps_right()), (time, left), keyed, emit);
+        let Conduct { kind, .. } = self.conduct;
+        half(&mut self.left, &self.right, (kind.keeps_left(), kind.keeps_right()), left, emit);
+        self.left.reach();
     }
 
-    fn apply_right(
-        &mut self,
-        time: Timestamp,
-        changes: &[Change],
-        mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff),
-    ) {
+    fn apply_right(&mut self, changes: &[Change], mut emit: impl FnMut(Pair<'_>, Diff)) {
         let right =
             changes.iter().filter_map(|change| if let Change::Right(rows) = change { Some(rows) } else { None });
-        let Conduct { kind, keyed, .. } = self.conduct;
-        let (own, other) = ((&mut self.right, kind.keeps_right()), (&self.left, kind.keeps_left()));
-        half(own, other, (time, right), keyed, |row, partner, diff| emit(partner, row, diff));
+        let keeps = (self.conduct.kind.keeps_right(), self.conduct.kind.keeps_left());
+        half(&mut self.right, &self.left, keeps, right, |(key, row, partner), diff| emit((key, partner, row), diff));
+        self.right.reach();
     }
 }
 
-/// How many rows ahead the places of keys and rows, and how many ahead the entries of keys are brought into the cache.
+/// How many rows ahead the places of keys, and how many ahead their first rows are brought into the cache.
 const INDEX_AHEAD: usize = 16;
 const ENTRY_AHEAD: usize = 8;
 
-/// Applies the changes of one side; `emit` gets (row of that side, row of the other side, diff).
+/// Applies the changes of one side; `emit` gets (key, row of that side, row of the other side) and the diff.
 fn half<'a>(
-    (own, keeps_own): (&mut impl Kept, bool),
-    (other, keeps_other): (&impl Kept, bool),
-    (time, changes): (Timestamp, impl Iterator<Item = &'a KeyedRows> + Clone),
-    keyed: bool,
-    mut emit: impl FnMut(Option<&[u8]>, Option<&[u8]>, Diff),
+    own: &mut impl Kept,
+    other: &impl Kept,
+    (keeps_own, keeps_other): (bool, bool),
+    changes: impl Iterator<Item = &'a KeyedRows> + Clone,
+    mut emit: impl FnMut(Pair<'_>, Diff),
 ) {
-    let mut touched: Vec<(u64, &[u8], bool)> = Vec::new();
-    for rows in changes.clone() {
-        for index in 0..rows.len() {
-            if let Some(ahead) = rows.hashes.get(index + INDEX_AHEAD) {
-                other.warm_index(*ahead);
-                own.warm_index(*ahead);
-            }
-            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
-                other.warm_entry(*ahead);
-            }
-            let (hash, key, row, diff) = rows.get(index);
-            if keyed && key == ALONE {
-                emit(Some(row), None, diff);
-                continue;
-            }
-            let mut alone = true;
-            other.for_each(hash, key, |partner, count| {
-                alone = false;
-                emit(Some(row), Some(partner), diff * count);
-            });
-            if alone && keeps_own {
-                emit(Some(row), None, diff);
-            }
-            if keeps_other {
-                touched.push((hash, key, own.contains(hash, key)));
-            }
+    // What comes goes before what leaves: a row that replaces another does not leave its key without rows in between.
+    let mut leaves = false;
+    for leaving in [false, true] {
+        if leaving && !leaves {
+            break;
         }
-    }
-    for rows in changes {
-        for index in 0..rows.len() {
-            if index + INDEX_AHEAD < rows.len() {
-                let (hash, _, row, _) = rows.get(index + INDEX_AHEAD);
-                own.warm_row(hash, row);
+        for rows in changes.clone() {
+            for index in 0..rows.len() {
+                if let Some(ahead) = rows.hashes.get(index + INDEX_AHEAD) {
+                    other.warm_index(*ahead);
+                    own.warm_index(*ahead);
+                }
+                if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
+                    other.warm_entry(*ahead);
+                    own.warm_entry(*ahead);
+                }
+                let (hash, key, row, diff) = rows.get(index);
+                if (diff < 0) != leaving {
+                    leaves |= diff < 0;
+                    continue;
+                }
+                if rows.alone {
+                    emit((key, Some(row), None), diff);
+                    continue;
+                }
+                let mut alone = true;
+                other.for_each(hash, key, |partner, count| {
+                    alone = false;
+                    emit((key, Some(row), Some(partner)), diff * count);
+                });
+                if alone && keeps_own {
+                    emit((key, Some(row), None), diff);
+                }
+                let sign = match own.add(hash, key, row, diff) {
+                    Presence::Gained => -1,
+                    Presence::Lost => 1,
+                    Presence::Same => continue,
+                };
+                if keeps_other && !alone {
+                    other.for_each(hash, key, |partner, count| emit((key, None, Some(partner)), sign * count));
+                }
             }
-            if let Some(ahead) = rows.hashes.get(index + ENTRY_AHEAD) {
-                own.warm_entry(*ahead);
-            }
-            let (hash, key, row, diff) = rows.get(index);
-            if !(keyed && key == ALONE) {
-                own.add(hash, key, row, diff);
-            }
-        }
-    }
-    own.reach(time);
-    // Each key once.
-    touched.sort_unstable();
-    touched.dedup();
-    for (hash, key, before) in touched {
-        let sign = Diff::from(before) - Diff::from(own.contains(hash, key));
-        if sign != 0 {
-            other.for_each(hash, key, |partner, count| emit(None, Some(partner), sign * count));
         }
     }
 }
 
 /// Pairs of rows with equal keys, and what is kept without a partner.
 fn matched<'scope, L: Kept + 'static, R: Kept + 'static>(
-    (left, left_rows): (Stream<'scope, Timestamp, Vec<KeyedRows>>, L),
-    (right, right_rows): (Stream<'scope, Timestamp, Vec<KeyedRows>>, R),
+    sides: Sides<'scope>,
+    (left, right): (L, R),
     conduct: Conduct,
     mut pairs: PairBuilder,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let state = context.meter.holds(Matched { left: left_rows, right: right_rows, conduct });
-    each_time((left, right), ("Join", &context.meter), move |step, give| match step {
+    let state = context.meter.holds(Matched { left, right, conduct });
+    each_time(sides, ("Join", &context.meter), move |step, give| match step {
         Step::Apply(time, changes) => {
-            state.borrow_mut().apply(time, changes, |left, right, diff| {
-                pairs.push(time, left, right, diff).into_iter().for_each(&mut *give);
+            state.borrow_mut().apply(time, changes, |pair, diff| {
+                pairs.push(time, pair, diff).into_iter().for_each(&mut *give);
             });
             pairs.flush(time).into_iter().for_each(give);
         }
@@ -379,7 +382,7 @@ enum Step<'a> {
 
 /// Hands the changes of both sides to `apply`, one complete time after the other; what it gives leaves at that time.
 fn each_time<'scope>(
-    (left, right): (Stream<'scope, Timestamp, Vec<KeyedRows>>, Stream<'scope, Timestamp, Vec<KeyedRows>>),
+    [left, right]: Sides<'scope>,
     (name, meter): (&str, &Meter),
     mut apply: impl FnMut(Step<'_>, &mut dyn FnMut(Chunk)) + 'static,
 ) -> ChunkStream<'scope> {

@@ -21,6 +21,8 @@ pub(super) fn by_worker<A: Addressed>() -> Exchange<A, impl FnMut(&A) -> u64 + '
 pub(super) struct KeyedRows {
     pub(super) worker: u64,
     pub(super) time: Timestamp,
+    /// Whether these are rows that nobody looks for by their key, as in a join those whose key is NULL.
+    pub(super) alone: bool,
     pub(super) keys: RowBlock,
     pub(super) hashes: Vec<u64>,
     pub(super) rows: RowBlock,

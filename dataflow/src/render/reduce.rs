@@ -25,6 +25,7 @@ use crate::expr::{ScalarExpr, evaluate};
 use crate::plan::{Aggregate, BestGroups};
 use crate::repr::{Chunk, Timestamp, hash_bytes, owner};
 use groups::Groups;
+pub(super) use groups::bits;
 pub(super) use join::join_reduce;
 use layout::Layout;
 use partial::{PartialGroups, Preaggregator};

@@ -12,6 +12,7 @@ mod partition;
 mod reach;
 mod row;
 mod stretch;
+mod walker;
 
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;

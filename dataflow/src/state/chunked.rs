@@ -42,12 +42,6 @@ impl<T> Chunked<T> {
         }
     }
 
-    /// The value in a place, if there is that place.
-    #[inline]
-    pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.chunks.get((index >> CHUNK_BITS) as usize)?.get((index as usize) & (CHUNK_LEN - 1))
-    }
-
     /// Appends values until there are `len`.
     pub(crate) fn grow_to(&mut self, len: usize, mut value: impl FnMut() -> T) {
         while self.len() < len {

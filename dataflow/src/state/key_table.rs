@@ -1,13 +1,8 @@
 //! A hash table from row bytes to slot numbers. Payloads live beside it, addressed by slot.
-//!
-//! The index holds (upper half of the hash, slot + 1) in one word; its position is the high bits of the hash, so that
-//! growth walks the old index in order and never looks at a key.
 
-use super::{Chunked, sampled};
+use super::{Chunked, Places, sampled};
 use crate::figures::Held;
 use crate::repr::{Row, same_bytes};
-
-const BITS_MIN: u32 = 6;
 
 struct Entry {
     hash: u64,
@@ -15,29 +10,11 @@ struct Entry {
 }
 
 /// Keys with slot numbers. Freed slots are used again.
+#[derive(Default)]
 pub(crate) struct KeyTable {
-    index: Vec<u64>,
-    bits: u32,
+    places: Places,
     entries: Chunked<Entry>,
     free: Vec<u32>,
-    len: usize,
-}
-
-impl Default for KeyTable {
-    fn default() -> Self {
-        KeyTable {
-            index: vec![0; 1 << BITS_MIN],
-            bits: BITS_MIN,
-            entries: Chunked::default(),
-            free: Vec::new(),
-            len: 0,
-        }
-    }
-}
-
-#[inline]
-fn slot_of(word: u64) -> u32 {
-    (word & 0xffff_ffff) as u32 - 1
 }
 
 impl KeyTable {
@@ -48,36 +25,28 @@ impl KeyTable {
 
     /// What it holds.
     pub(crate) fn held(&self) -> Held {
-        Held::new(self.len, self.bytes())
+        Held::new(self.places.len(), self.bytes())
     }
 
     /// About how much memory it takes.
     pub(crate) fn bytes(&self) -> usize {
         let keys = sampled(self.slots(), |slot| self.entries[slot].key.bytes_beside());
-        self.index.len() * size_of::<u64>() + self.entries.bytes() + self.free.capacity() * size_of::<u32>() + keys
+        self.places.bytes() + self.entries.bytes() + self.free.capacity() * size_of::<u32>() + keys
     }
 
-    #[inline]
-    fn position(&self, hash: u64) -> usize {
-        (hash >> (64 - self.bits)) as usize
-    }
-
-    /// Brings the index word of `hash` into the cache: call it some rows ahead.
+    /// Brings the place of `hash` into the cache: call it some rows ahead.
     #[inline]
     pub(crate) fn warm_index(&self, hash: u64) {
-        std::hint::black_box(self.index[self.position(hash)]);
+        self.places.warm(hash);
     }
 
     /// Brings the entry that `hash` most likely leads to into the cache, and returns its slot: call it a few rows ahead,
     /// after [`KeyTable::warm_index`].
     #[inline]
     pub(crate) fn warm_entry(&self, hash: u64) -> Option<u32> {
-        let word = self.index[self.position(hash)];
-        if word == 0 || word >> 32 != hash >> 32 {
-            return None;
-        }
-        std::hint::black_box(self.entries[slot_of(word)].hash);
-        Some(slot_of(word))
+        let slot = self.places.likely(hash)?;
+        std::hint::black_box(self.entries[slot].hash);
+        Some(slot)
     }
 
     /// The key of `slot`.
@@ -89,18 +58,8 @@ impl KeyTable {
     /// The slot of `key`, whose hash is `hash`.
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let mask = self.index.len() - 1;
-        let mut position = self.position(hash);
-        loop {
-            let word = self.index[position];
-            if word == 0 {
-                return None;
-            }
-            if word >> 32 == hash >> 32 && same_bytes(self.entries[slot_of(word)].key.bytes(), key) {
-                return Some(slot_of(word));
-            }
-            position = (position + 1) & mask;
-        }
+        let found = self.places.find(hash, |slot| same_bytes(self.entries[slot].key.bytes(), key));
+        found.map(|(_, slot)| slot)
     }
 
     /// The slot of `key`, and whether it was inserted.
@@ -115,9 +74,6 @@ impl KeyTable {
     }
 
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
-        if self.len * 4 >= self.index.len() * 3 {
-            self.grow();
-        }
         let entry = Entry { hash, key: Row::new(key) };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -131,55 +87,17 @@ impl KeyTable {
                 slot
             }
         };
-        self.len += 1;
-        let mask = self.index.len() - 1;
-        let mut position = self.position(hash);
-        while self.index[position] != 0 {
-            position = (position + 1) & mask;
-        }
-        self.index[position] = (hash >> 32) << 32 | (u64::from(slot) + 1);
+        self.places.insert(hash, slot);
         slot
-    }
-
-    fn grow(&mut self) {
-        let doubled = self.index.len() * 2;
-        let old = std::mem::replace(&mut self.index, vec![0; doubled]);
-        self.bits += 1;
-        let mask = self.index.len() - 1;
-        for word in old.into_iter().filter(|word| *word != 0) {
-            // The word's upper half is the hash's: enough for positions while the index has at most 2^32 places.
-            let mut position = (word >> (64 - self.bits)) as usize;
-            while self.index[position] != 0 {
-                position = (position + 1) & mask;
-            }
-            self.index[position] = word;
-        }
     }
 
     /// Removes the key at `slot`. Whatever else is addressed by the slot must be empty: it will be used again.
     pub(crate) fn remove(&mut self, slot: u32) {
-        let mask = self.index.len() - 1;
-        let mut hole = self.position(self.entries[slot].hash);
-        while self.index[hole] & 0xffff_ffff != u64::from(slot) + 1 {
-            hole = (hole + 1) & mask;
-        }
-        let mut next = hole;
-        loop {
-            next = (next + 1) & mask;
-            let word = self.index[next];
-            if word == 0 {
-                break;
-            }
-            let home = (word >> (64 - self.bits)) as usize;
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
-                self.index[hole] = word;
-                hole = next;
-            }
-        }
-        self.index[hole] = 0;
-        self.entries[slot].key = Row::default();
+        let entry = &mut self.entries[slot];
+        entry.key = Row::default();
+        let (place, _) = self.places.find(entry.hash, |known| known == slot).expect("a slot in use has a place");
+        self.places.remove(place);
         self.free.push(slot);
-        self.len -= 1;
     }
 }
 

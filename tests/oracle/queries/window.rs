@@ -3,7 +3,7 @@
 //! Where an answer depends on the order of peers the order has all columns, so that only copies of a row are peers.
 
 use rand::Rng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
 
 use super::{Queries, Query};
 use crate::oracle::syntax::{Kind, Node};
@@ -147,7 +147,7 @@ impl Queries<'_> {
         let name = column.name.clone();
         let same = Column { facts: Facts::unknown(), samples: Vec::new(), ..column.clone() };
         let nulls = if self.chance(20) { " IGNORE NULLS" } else { "" };
-        match self.rng.random_range(0..14) {
+        match self.rng.random_range(0..17) {
             0 => Some((format!("RANK() {}", over("")), number("rank"))),
             1 => Some((format!("DENSE_RANK() {}", over("")), number("rank"))),
             2 => Some((format!("PERCENT_RANK() {}", over("")), double("part"))),
@@ -185,8 +185,54 @@ impl Queries<'_> {
                 let frame = self.frame(window);
                 Some((format!("{function}({name}) {}", over(&frame)), same))
             }
+            13 if self.chance(50) && column.sql_type == SqlType::Boolean => {
+                let function = if self.chance(50) { "BOOL_AND" } else { "BOOL_OR" };
+                let frame = self.frame(window);
+                Some((format!("{function}({name}) {}", over(&frame)), same))
+            }
+            13 | 14 if column.sql_type.is_int() => {
+                let function = ["VAR_POP", "STDDEV", "STDDEV_POP", "VARIANCE"].choose(self.rng).expect("not empty");
+                let frame = self.frame(window);
+                Some((format!("{function}({name}){} {}", self.seen(columns), over(&frame)), double("spread")))
+            }
+            15 if column.sql_type.is_int() => {
+                let other = columns.iter().filter(|other| other.sql_type.is_int()).choose(self.rng)?.name.clone();
+                let function = ["COVAR_POP", "CORR", "REGR_SLOPE", "REGR_SXY"].choose(self.rng).expect("not empty");
+                let frame = self.frame(window);
+                Some((format!("{function}({name}, {other}) {}", over(&frame)), double("spread")))
+            }
+            16 => self.anew(&column, columns, window),
             _ => None,
         }
+    }
+
+    /// FILTER, now and then.
+    fn seen(&mut self, columns: &[Column]) -> String {
+        match columns.choose(self.rng) {
+            Some(column) if self.chance(30) => format!(" FILTER (WHERE {} IS NOT NULL)", column.name),
+            _ => String::new(),
+        }
+    }
+
+    /// An aggregate that is computed anew for every row: of frames that begin with the partition, as DataFusion cannot take
+    /// rows out of all of them.
+    fn anew(&mut self, column: &Column, columns: &[Column], window: &Window) -> Option<(String, Column)> {
+        let (name, int) = (&column.name, column.sql_type.is_int());
+        let same = || Column { facts: Facts::unknown(), samples: Vec::new(), ..column.clone() };
+        let (call, result) = match self.rng.random_range(0..4) {
+            0 if int => (format!("BIT_OR({name})"), same()),
+            1 if int => (format!("BIT_AND({name})"), same()),
+            2 if int => (format!("MEDIAN({name})"), same()),
+            _ if window.total => {
+                let text = Column { sql_type: SqlType::Text, ..same() };
+                (format!("STRING_AGG(CAST({name} AS TEXT), ',')"), text)
+            }
+            _ => return None,
+        };
+        let units = if window.total { "ROWS" } else { "RANGE" };
+        let seen = self.seen(columns);
+        let Window { partition, keys, .. } = window;
+        Some((format!("{call}{seen} OVER ({partition}ORDER BY {keys} {units} UNBOUNDED PRECEDING)"), result))
     }
 
     /// A frame whose rows do not depend on the order of peers.

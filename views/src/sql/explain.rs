@@ -274,9 +274,9 @@ fn named_list(exprs: &[ScalarExpr], columns: &[String]) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
-/// An aggregate and how its answer is kept.
-fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) -> String {
-    let function = match &aggregate.func {
+/// The name of an aggregate function.
+fn function_name(func: &AggregateFunc) -> &str {
+    match func {
         AggregateFunc::Count => "count",
         AggregateFunc::Sum => "sum",
         AggregateFunc::Avg => "avg",
@@ -286,8 +286,16 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
         AggregateFunc::Bits(BitFunc::Or) => "bit_or",
         AggregateFunc::Bits(BitFunc::Xor) => "bit_xor",
         AggregateFunc::Moment(moment) => moment.name(),
-        AggregateFunc::Recomputed(function) => return recomputed_text(function, aggregate, columns),
-    };
+        AggregateFunc::Recomputed(function) => function.name(),
+    }
+}
+
+/// An aggregate and how its answer is kept.
+fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) -> String {
+    if let AggregateFunc::Recomputed(function) = &aggregate.func {
+        return recomputed_text(function, aggregate, columns);
+    }
+    let function = function_name(&aggregate.func);
     let arg = if aggregate.args.is_empty() { "*".to_owned() } else { list(&aggregate.args, columns, ", ") };
     let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
     let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
@@ -303,13 +311,18 @@ fn aggregate_text(aggregate: &Aggregate, columns: &[String], append_only: bool) 
     format!("{function}({distinct}{arg}){} AS {} ({state})", filter.unwrap_or_default(), aggregate.name)
 }
 
+/// An argument over the columns of a kept row, which are `args` over the input.
+fn kept_text(expr: &Arc<dyn PhysicalExpr>, args: &[ScalarExpr], columns: &[String]) -> String {
+    match expr.downcast_ref::<Column>() {
+        Some(column) => show(&args[column.index()].expr, columns),
+        None => show(expr, columns),
+    }
+}
+
 /// An aggregate that is answered from all rows of its group.
 fn recomputed_text(function: &Recomputed, aggregate: &Aggregate, columns: &[String]) -> String {
     let distinct = if function.is_distinct() { "DISTINCT " } else { "" };
-    let shown = |expr: &Arc<dyn PhysicalExpr>| match expr.downcast_ref::<Column>() {
-        Some(column) => show(&aggregate.args[column.index()].expr, columns),
-        None => show(expr, columns),
-    };
+    let shown = |expr: &Arc<dyn PhysicalExpr>| kept_text(expr, &aggregate.args, columns);
     let args: Vec<String> = function.args().iter().map(shown).collect();
     let direction = |options: SortOptions| match (options.descending, options.nulls_first) {
         (false, false) => "",

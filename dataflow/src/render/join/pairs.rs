@@ -1,90 +1,91 @@
 //! Pairs of matched rows, or of a row and NULLs, on their way back to columns.
 
-use arrow::array::{ArrayRef, new_null_array};
+use std::rc::Rc;
+
+use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 
+use super::Pair;
+use super::split::Split;
 use crate::expr::{ScalarExpr, as_filter, evaluate};
 use crate::render::ErrorLog;
 use crate::render::context::batch;
-use crate::render::import::{CHUNK_ROWS, codec_for};
+use crate::render::import::CHUNK_ROWS;
 use crate::repr::{Chunk, Delta, Diff, Diffs, Row, RowBlock, RowCodec, Timestamp};
+
+/// One side of the pairs.
+struct Half {
+    split: Rc<Split>,
+    /// What stands beside the key where there is no row.
+    nothing: Row,
+    rest: RowBlock,
+    /// Where there is no row.
+    missing: Vec<bool>,
+    any_missing: bool,
+}
+
+impl Half {
+    fn new(split: Rc<Split>) -> Half {
+        let nothing = split.nulls();
+        Half { split, nothing, rest: RowBlock::default(), missing: Vec::new(), any_missing: false }
+    }
+
+    fn push(&mut self, row: Option<&[u8]>) {
+        self.rest.push(row.unwrap_or(self.nothing.bytes()));
+        self.missing.push(row.is_none());
+        self.any_missing |= row.is_none();
+    }
+
+    fn clear(&mut self) {
+        self.rest.clear();
+        self.missing.clear();
+        self.any_missing = false;
+    }
+}
 
 /// Gathers pairs of one time and turns them into chunks that pass the join's further condition.
 pub(super) struct PairBuilder {
-    left_rows: RowShape,
-    right_rows: RowShape,
+    key_codec: RowCodec,
+    /// The keys of the pairs, unless no column is in them.
+    keys: Option<RowBlock>,
+    sides: [Half; 2],
+    diffs: Vec<Diff>,
     schema: SchemaRef,
     filter: Option<ScalarExpr>,
     position: String,
     errors: ErrorLog,
-    left: RowBlock,
-    right: RowBlock,
-    diffs: Vec<Diff>,
-}
-
-/// How the bytes of a side's rows become its columns.
-pub(super) struct RowShape {
-    codec: RowCodec,
-    /// Which of the columns in the bytes are the side's; `None` for all, in order.
-    columns: Option<Vec<usize>>,
-    /// A row of NULLs, for what has no partner on this side.
-    nulls: Row,
-}
-
-impl RowShape {
-    /// Rows with all columns of `schema`, of which those in `columns` are the side's.
-    pub(super) fn new(schema: &SchemaRef, columns: Option<Vec<usize>>) -> RowShape {
-        let codec = codec_for(schema);
-        RowShape { nulls: row_of_nulls(schema, &codec), codec, columns }
-    }
-
-    /// The columns of rows.
-    pub(super) fn decode(&self, rows: &RowBlock) -> Vec<ArrayRef> {
-        let all = self.codec.decode(rows.iter()).expect("rows of a side decode");
-        match &self.columns {
-            None => all,
-            Some(columns) => columns.iter().map(|column| all[*column].clone()).collect(),
-        }
-    }
-}
-
-/// A row of `schema`'s types in which everything is NULL.
-fn row_of_nulls(schema: &SchemaRef, codec: &RowCodec) -> Row {
-    let nulls: Vec<ArrayRef> = schema.fields().iter().map(|field| new_null_array(field.data_type(), 1)).collect();
-    Row::new(codec.encode(&nulls).expect("NULLs of the codec's types").get(0))
 }
 
 impl PairBuilder {
+    /// Pairs of sides that are divided by `splits`, with `schema` for both together. The condition comes with its place
+    /// in the plan.
     pub(super) fn new(
-        (left_rows, right_rows): (RowShape, RowShape),
+        key_codec: RowCodec,
+        splits: [Rc<Split>; 2],
         schema: &SchemaRef,
-        filter: Option<ScalarExpr>,
-        position: String,
+        (filter, position): (Option<ScalarExpr>, String),
         errors: ErrorLog,
     ) -> PairBuilder {
         PairBuilder {
-            left_rows,
-            right_rows,
+            key_codec,
+            keys: splits.iter().any(|split| split.uses_key()).then(RowBlock::default),
+            sides: splits.map(Half::new),
+            diffs: Vec::new(),
             schema: schema.clone(),
             filter: filter.map(|filter| filter.prepared(schema)),
             position,
             errors,
-            left: RowBlock::default(),
-            right: RowBlock::default(),
-            diffs: Vec::new(),
         }
     }
 
     /// Adds a pair; returns a chunk when one is full.
-    pub(super) fn push(
-        &mut self,
-        time: Timestamp,
-        left: Option<&[u8]>,
-        right: Option<&[u8]>,
-        diff: Diff,
-    ) -> Option<Chunk> {
-        self.left.push(left.unwrap_or(self.left_rows.nulls.bytes()));
-        self.right.push(right.unwrap_or(self.right_rows.nulls.bytes()));
+    pub(super) fn push(&mut self, time: Timestamp, (key, left, right): Pair<'_>, diff: Diff) -> Option<Chunk> {
+        if let Some(keys) = &mut self.keys {
+            keys.push(key);
+        }
+        let [left_half, right_half] = &mut self.sides;
+        left_half.push(left);
+        right_half.push(right);
         self.diffs.push(diff);
         if self.diffs.len() >= CHUNK_ROWS { self.flush(time) } else { None }
     }
@@ -94,12 +95,22 @@ impl PairBuilder {
         if self.diffs.is_empty() {
             return None;
         }
-        let mut columns = self.left_rows.decode(&self.left);
-        columns.extend(self.right_rows.decode(&self.right));
+        let keys = match &mut self.keys {
+            Some(rows) => {
+                let keys = self.key_codec.decode(rows.iter()).expect("keys decode");
+                rows.clear();
+                keys
+            }
+            None => Vec::new(),
+        };
+        let mut columns = Vec::with_capacity(self.schema.fields().len());
+        for side in &mut self.sides {
+            let missing = side.any_missing.then(|| BooleanArray::from(std::mem::take(&mut side.missing)));
+            columns.extend(side.split.columns(&keys, side.rest.iter(), missing.as_ref()));
+            side.clear();
+        }
         let rows = batch(&self.schema, columns, self.diffs.len());
         let mut delta = Delta { rows, diffs: Diffs::Each(self.diffs.as_slice().into()) };
-        self.left.clear();
-        self.right.clear();
         self.diffs.clear();
         if let Some(filter) = &self.filter {
             let evaluated = evaluate(std::slice::from_ref(filter), delta, &self.position);

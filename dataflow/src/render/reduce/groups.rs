@@ -9,6 +9,7 @@ use crate::render::import::CHUNK_ROWS;
 use crate::render::meter::Holds;
 use crate::state::{Chunked, KeyTable};
 use beside::Beside;
+pub(in crate::render) use beside::bits;
 
 mod beside;
 

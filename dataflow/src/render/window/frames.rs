@@ -1,12 +1,13 @@
 //! Frames that move along with the rows they belong to.
 
-use std::collections::VecDeque;
-
-use super::kind::{Function, Kind, float_of, float_value};
+use super::kind::{Function, Kind};
 use super::measure::Measure;
-use super::row::{MEASURE_BYTES, RowLayout, Slot, Value, code, measure_bytes, measure_of};
+use super::row::{MEASURE_BYTES, RowLayout, Slot, Value, measure_bytes, measure_of};
+use super::walker::Walker;
+use crate::expr::Recomputed;
 use crate::plan::{Frame, FrameOffset, FrameUnits};
-use crate::state::{Cursor, Entry, FloatSum, Ordered, Weigh, add_weights};
+use crate::repr::Row;
+use crate::state::{Cursor, Entry, Ordered, Weigh, add_weights};
 
 /// Entries that a bound steps over before it seeks instead.
 const STEPS_MAX: usize = 64;
@@ -23,7 +24,7 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    fn position(&self) -> i64 {
+    pub(super) fn position(&self) -> i64 {
         self.cursor.rows + self.copy
     }
 }
@@ -57,7 +58,7 @@ impl<const W: usize, G: Weigh<W>> Rows<'_, W, G> {
     }
 
     /// The place before row `position`; behind all rows if there are not so many.
-    fn select(&self, position: i64) -> Spot {
+    pub(super) fn select(&self, position: i64) -> Spot {
         let cursor = self.tree.select(position);
         let copy = if self.tree.get(&cursor).is_some() { position - cursor.rows } else { 0 };
         Spot { cursor, copy }
@@ -136,7 +137,7 @@ impl<const W: usize, G: Weigh<W>> Rows<'_, W, G> {
     }
 
     /// Calls `visit` with entries and how many of their copies stand from `spot` to row `to`, and moves there.
-    fn walk(&self, spot: &mut Spot, to: i64, mut visit: impl FnMut(Entry<'_>, i64, i64)) {
+    pub(super) fn walk(&self, spot: &mut Spot, to: i64, mut visit: impl FnMut(Entry<'_>, i64, i64)) {
         while spot.position() < to {
             let Some(entry) = self.tree.get(&spot.cursor) else { return };
             let copies = (entry.copies() - spot.copy).min(to - spot.position());
@@ -183,15 +184,8 @@ impl<const W: usize> MovingFrame<W> {
         rows: &Rows<'_, W, G>,
     ) -> MovingFrame<W> {
         let spot = Spot { cursor: rows.tree.start(), copy: 0 };
-        let walkers = functions.filter(|function| function.kind.walks()).map(|function| Walker {
-            values: match function.kind {
-                Kind::Floats { slot, mean } => Walked::Floats { slot, mean, sum: Box::default(), count: 0 },
-                Kind::Extreme { slot, least } => Walked::Extreme { slot, least, best: VecDeque::new() },
-                ref other => unreachable!("{other:?} does not walk"),
-            },
-            start: spot,
-            end: spot,
-        });
+        let walkers =
+            functions.filter(|function| function.kind.walks()).map(|function| Walker::new(&function.kind, spot));
         MovingFrame { frame, placed: false, start: spot, end: spot, sums: [0; W], walkers: walkers.collect() }
     }
 
@@ -225,10 +219,23 @@ impl<const W: usize> MovingFrame<W> {
             Kind::Nth { slot, n, ignore_nulls, default } => {
                 self.nth((*slot, *n, *ignore_nulls), default, (start, end), rows)
             }
+            Kind::Recomputed { slot, function } => self.recomputed(*slot, function, end, rows),
             kind if kind.walks() => self.walkers[walker].answer(),
             kind if start == end => kind.summed(0, &[0; W]),
             kind => kind.summed(end - start, &self.sums),
         }
+    }
+
+    /// The answer of a function over what it keeps of the rows up to `end`, in their order.
+    fn recomputed<G: Weigh<W>>(&self, slot: Slot, function: &Recomputed, end: i64, rows: &Rows<'_, W, G>) -> Value {
+        let mut kept: Vec<(Row, i64)> = Vec::new();
+        let mut spot = self.start;
+        rows.walk(&mut spot, end, |entry, copies, _| {
+            if let Value::Bytes(row) = rows.layout.value(entry.payload(), slot) {
+                kept.push((row, copies));
+            }
+        });
+        Value::Answer(function.answer(kept.iter().map(|(row, copies)| (row.bytes(), *copies))))
     }
 
     fn nth<G: Weigh<W>>(
@@ -328,109 +335,6 @@ fn bound<'a, const W: usize, G: Weigh<W>>(
                 (i128::MAX, true) => Bound::End,
                 (bound, _) => Bound::Measure(measure_bytes(bound + i128::from(is_end))),
             }
-        }
-    }
-}
-
-/// What is kept of a frame's rows where sums do not tell the answer.
-struct Walker {
-    values: Walked,
-    start: Spot,
-    end: Spot,
-}
-
-enum Walked {
-    Floats {
-        slot: usize,
-        mean: bool,
-        sum: Box<FloatSum>,
-        count: i64,
-    },
-    /// Values that no later one of the frame outdoes, each with the place behind its last row.
-    Extreme {
-        slot: Slot,
-        least: bool,
-        best: VecDeque<(Value, i64)>,
-    },
-}
-
-impl Walker {
-    fn move_to<const W: usize, G: Weigh<W>>(&mut self, start: i64, end: i64, rows: &Rows<'_, W, G>) {
-        if start < self.start.position() || start >= self.end.position() || end < self.end.position() {
-            // Nothing of the old frame is in the new one, or the frame moved back: begin anew.
-            match &mut self.values {
-                Walked::Floats { sum, count, .. } => (**sum, *count) = (FloatSum::default(), 0),
-                Walked::Extreme { best, .. } => best.clear(),
-            }
-            self.start = rows.select(start);
-            self.end = self.start;
-        }
-        let values = &mut self.values;
-        rows.walk(&mut self.end, end, |entry, copies, behind| values.add(rows.layout, entry, copies, behind));
-        rows.walk(&mut self.start, start, |entry, copies, _| values.remove(entry, copies));
-        if let Walked::Extreme { best, .. } = values {
-            while best.front().is_some_and(|(_, behind)| *behind <= start) {
-                best.pop_front();
-            }
-        }
-    }
-
-    fn answer(&self) -> Value {
-        match &self.values {
-            Walked::Floats { count: 0, .. } => Value::Null,
-            Walked::Floats { mean, sum, count, .. } => {
-                float_value(if *mean { sum.value() / *count as f64 } else { sum.value() })
-            }
-            Walked::Extreme { best, .. } => best.front().map_or(Value::Null, |(value, _)| value.clone()),
-        }
-    }
-}
-
-impl Walked {
-    fn add(&mut self, layout: &RowLayout, entry: Entry<'_>, copies: i64, behind: i64) {
-        match self {
-            Walked::Floats { slot, sum, count, .. } => {
-                if let Some(code) = code(entry.payload(), *slot) {
-                    sum.add(float_of(code), copies);
-                    *count += copies;
-                }
-            }
-            Walked::Extreme { slot, least, best } => {
-                let value = layout.value(entry.payload(), *slot);
-                if value == Value::Null {
-                    return;
-                }
-                let outdone = |kept: &Value| match (kept, &value) {
-                    (Value::Code(kept), Value::Code(new)) => {
-                        if *least {
-                            new <= kept
-                        } else {
-                            new >= kept
-                        }
-                    }
-                    (Value::Bytes(kept), Value::Bytes(new)) => {
-                        if *least {
-                            new <= kept
-                        } else {
-                            new >= kept
-                        }
-                    }
-                    _ => false,
-                };
-                while best.back().is_some_and(|(kept, _)| outdone(kept)) {
-                    best.pop_back();
-                }
-                best.push_back((value, behind));
-            }
-        }
-    }
-
-    fn remove(&mut self, entry: Entry<'_>, copies: i64) {
-        if let Walked::Floats { slot, sum, count, .. } = self
-            && let Some(code) = code(entry.payload(), *slot)
-        {
-            sum.add(float_of(code), -copies);
-            *count -= copies;
         }
     }
 }

@@ -4,8 +4,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 
 use super::row::{RowLayout, Slot, Value, code, holds_codes};
-use crate::expr::ScalarExpr;
-use crate::plan::{AggregateFunc, Frame, FrameOffset, FrameUnits, WindowCall, WindowFunction};
+use crate::exact::Moment;
+use crate::expr::{Recomputed, ScalarExpr};
+use crate::plan::{AggregateFunc, BitFunc, Frame, FrameOffset, FrameUnits, WindowCall, WindowFunction};
 use crate::render::reduce::values::{ByteValues, code_float, codes, float_code, range};
 use crate::repr::Row;
 use crate::state::Weigh;
@@ -65,6 +66,9 @@ impl<const W: usize> Weigh<W> for Weights {
     }
 }
 
+/// Decimals of at most so many digits have 64 bits.
+const NARROW_DIGITS: u8 = 18;
+
 /// An exact sum: places among the tree's sums.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sum {
@@ -123,6 +127,22 @@ pub(super) enum Kind {
         slot: Slot,
         least: bool,
     },
+    /// Variance, covariance, correlation, regression of one or two floats.
+    Moment {
+        moment: Moment,
+        first: usize,
+        second: Option<usize>,
+    },
+    /// The combined bits of integers.
+    Bits {
+        slot: usize,
+        func: BitFunc,
+    },
+    /// Any other aggregate, from all rows of the frame for every row.
+    Recomputed {
+        slot: Slot,
+        function: Recomputed,
+    },
     /// The value of a row of the frame.
     Nth {
         slot: Slot,
@@ -148,8 +168,7 @@ impl Function {
     ///
     /// Panics on a function that [`WindowFunction::check`] refuses: lowering asks it.
     pub(super) fn new(function: &WindowFunction, layout: &RowLayout, weights: &mut Weights) -> Function {
-        let slot = function.arg.as_ref().map(|arg| layout.slot(arg));
-        let argument = || slot.expect("planned with an argument");
+        let argument = || layout.slot(function.args.first().expect("planned with an argument"));
         let mut frame = function.frame;
         let kind = match &function.call {
             WindowCall::RowNumber => Kind::RowNumber,
@@ -167,7 +186,7 @@ impl Function {
             WindowCall::Nth { n, ignore_nulls } => {
                 Kind::Nth { slot: argument(), n: *n, ignore_nulls: *ignore_nulls, default: Value::Null }
             }
-            WindowCall::Aggregate(func) => aggregate(func, function, slot, weights),
+            WindowCall::Aggregate(func) => aggregate(func, function, layout, weights),
         };
         Function { kind, frame, name: function.name.clone(), data_type: function.data_type.clone() }
     }
@@ -184,17 +203,27 @@ fn neighbour(offset: i64, ignore_nulls: bool) -> (Frame, i64) {
     (Frame { units: FrameUnits::Rows, start, end }, n)
 }
 
-fn aggregate(func: &AggregateFunc, function: &WindowFunction, slot: Option<Slot>, weights: &mut Weights) -> Kind {
-    let Some(slot) = slot else { return Kind::Rows };
-    let arg = function.arg.as_ref().expect("a slot is that of an argument");
-    match (func, slot) {
+fn aggregate(func: &AggregateFunc, function: &WindowFunction, layout: &RowLayout, weights: &mut Weights) -> Kind {
+    if let AggregateFunc::Recomputed(recomputed) = func {
+        return Kind::Recomputed { slot: layout.kept_slot(function, recomputed), function: recomputed.clone() };
+    }
+    let Some(arg) = function.args.first() else { return Kind::Rows };
+    match (func, layout.slot(arg)) {
         (AggregateFunc::Count, slot) => Kind::Count(weights.place(Weight::Count(slot))),
         (AggregateFunc::Min | AggregateFunc::Max, slot) => Kind::Extreme { slot, least: *func == AggregateFunc::Min },
+        (AggregateFunc::Moment(moment), Slot::Code(first)) => {
+            let second = function.args.get(1).map(|arg| match layout.slot(arg) {
+                Slot::Code(second) => second,
+                Slot::Bytes(_) => unreachable!("floats have codes"),
+            });
+            Kind::Moment { moment: *moment, first, second }
+        }
+        (AggregateFunc::Bits(func), Slot::Code(slot)) => Kind::Bits { slot, func: *func },
         (AggregateFunc::Sum | AggregateFunc::Avg, Slot::Code(index)) if arg.data_type.is_floating() => {
             Kind::Floats { slot: index, mean: *func == AggregateFunc::Avg }
         }
-        (AggregateFunc::Sum | AggregateFunc::Avg, Slot::Code(index)) => {
-            let wide = matches!(arg.data_type, DataType::Decimal128(..));
+        (AggregateFunc::Sum | AggregateFunc::Avg, slot @ Slot::Code(index)) => {
+            let wide = matches!(arg.data_type, DataType::Decimal128(precision, _) if precision > NARROW_DIGITS);
             let sum = Sum {
                 low: weights.place(if wide { Weight::Low(index) } else { Weight::Value(index) }),
                 high: wide.then(|| weights.place(Weight::High(index))),
@@ -233,7 +262,7 @@ fn constant(expr: &ScalarExpr) -> Value {
 impl Kind {
     /// Whether the frame's rows must be walked: the tree's sums do not tell the answer.
     pub(super) fn walks(&self) -> bool {
-        matches!(self, Kind::Floats { .. } | Kind::Extreme { .. })
+        matches!(self, Kind::Floats { .. } | Kind::Extreme { .. } | Kind::Moment { .. } | Kind::Bits { .. })
     }
 
     /// Whether the answer depends on the row's place and not on a frame.

@@ -3,21 +3,36 @@
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::kind::Function;
+use super::kind::{Function, Kind};
 use super::row::{Value, holds_codes};
-use crate::expr::describe_row;
+use crate::expr::{Recomputed, describe_row};
 use crate::render::context::batch;
 use crate::render::import::{CHUNK_ROWS, codec_for};
 use crate::render::reduce::values::{from_bytes, from_codes};
 use crate::render::{Context, ErrorLog};
 use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, RowBlock, RowCodec, Timestamp};
 
+/// The column of a function.
+struct Column {
+    name: String,
+    data_type: DataType,
+    /// The function, if it is one that is computed anew.
+    recomputed: Option<Recomputed>,
+}
+
+/// An answer that is none.
+struct Failure {
+    row: usize,
+    /// The place of the function.
+    function: usize,
+    message: String,
+}
+
 /// Gathers rows of one time.
 pub(super) struct Output {
     codec: RowCodec,
     schema: SchemaRef,
-    /// Name and type of each function's column.
-    functions: Vec<(String, DataType)>,
+    functions: Vec<Column>,
     position: String,
     errors: ErrorLog,
     rows: RowBlock,
@@ -26,12 +41,20 @@ pub(super) struct Output {
     diffs: Vec<Diff>,
 }
 
+impl Column {
+    fn new(function: &Function) -> Column {
+        let recomputed =
+            if let Kind::Recomputed { function, .. } = &function.kind { Some(function.clone()) } else { None };
+        Column { name: function.name.clone(), data_type: function.data_type.clone(), recomputed }
+    }
+}
+
 impl Output {
     pub(super) fn new(input: &SchemaRef, functions: &[Function], schema: &SchemaRef, context: &Context<'_>) -> Output {
         Output {
             codec: codec_for(input),
             schema: schema.clone(),
-            functions: functions.iter().map(|function| (function.name.clone(), function.data_type.clone())).collect(),
+            functions: functions.iter().map(Column::new).collect(),
             position: context.position("window"),
             errors: context.errors.clone(),
             rows: RowBlock::default(),
@@ -55,12 +78,15 @@ impl Output {
         }
         let inputs = self.codec.decode(self.rows.iter()).expect("rows of the input decode");
         let count = self.diffs.len();
-        let answers = self.functions.iter().enumerate().map(|(at, (_, data_type))| self.column(at, data_type));
-        let columns: Vec<ArrayRef> = inputs.iter().cloned().chain(answers).collect();
+        let mut failures = Vec::new();
+        let mut columns: Vec<ArrayRef> = inputs;
+        for function in 0..self.functions.len() {
+            columns.push(self.column(function, &mut failures));
+        }
         let rows = batch(&self.schema, columns, count);
         let mut delta = Delta { rows, diffs: Diffs::Each(self.diffs.as_slice().into()) };
-        if self.values.contains(&Value::OutOfRange) {
-            let keep = self.note_errors(time, &delta);
+        if !failures.is_empty() {
+            let keep = self.note_errors(time, &delta, failures);
             delta = delta.filter(&keep).expect("a mask as long as the batch");
         }
         self.rows.clear();
@@ -69,37 +95,50 @@ impl Output {
         (!delta.is_empty()).then_some(Chunk { time, delta })
     }
 
-    fn column(&self, function: usize, data_type: &DataType) -> ArrayRef {
-        let values = self.values.iter().skip(function).step_by(self.functions.len());
+    fn column(&self, function: usize, failures: &mut Vec<Failure>) -> ArrayRef {
+        let Column { name, data_type, recomputed } = &self.functions[function];
+        let values = || self.values.iter().skip(function).step_by(self.functions.len());
+        if let Some(recomputed) = recomputed {
+            let answers = values().map(|value| match value {
+                Value::Answer(answer) => answer.bytes(),
+                other => unreachable!("{other:?} is no answer of a function that is computed anew"),
+            });
+            return recomputed.decode(answers, |row, message| failures.push(Failure { row, function, message }));
+        }
+        for (row, _) in values().enumerate().filter(|(_, value)| **value == Value::OutOfRange) {
+            let message = format!("the result of {name} is out of the range of {data_type}");
+            failures.push(Failure { row, function, message });
+        }
         if holds_codes(data_type) {
             let codes: Vec<Option<i128>> =
-                values.map(|value| if let Value::Code(code) = value { Some(*code) } else { None }).collect();
+                values().map(|value| if let Value::Code(code) = value { Some(*code) } else { None }).collect();
             from_codes(&codes, data_type)
         } else {
-            let bytes: Vec<Option<&[u8]>> =
-                values.map(|value| if let Value::Bytes(bytes) = value { Some(bytes.bytes()) } else { None }).collect();
+            let bytes: Vec<Option<&[u8]>> = values()
+                .map(|value| if let Value::Bytes(bytes) = value { Some(bytes.bytes()) } else { None })
+                .collect();
             from_bytes(&bytes, data_type)
         }
     }
 
-    /// Notes the rows that are errors; returns which are none.
-    fn note_errors(&self, time: Timestamp, delta: &Delta) -> BooleanArray {
-        let width = self.functions.len();
-        let inputs: Vec<usize> = (0..self.schema.fields().len() - width).collect();
+    /// Notes the rows that are errors, each by its first function that failed; returns which are none.
+    fn note_errors(&self, time: Timestamp, delta: &Delta, mut failures: Vec<Failure>) -> BooleanArray {
+        failures.sort_by_key(|failure| (failure.row, failure.function));
+        failures.dedup_by_key(|failure| failure.row);
+        let inputs: Vec<usize> = (0..self.schema.fields().len() - self.functions.len()).collect();
         let shown = delta.rows.project(&inputs).expect("the input's columns come first");
-        let failed =
-            |row: usize| self.values[row * width..(row + 1) * width].iter().position(|v| *v == Value::OutOfRange);
-        let errors = (0..delta.len()).filter_map(|row| {
-            let (name, data_type) = &self.functions[failed(row)?];
+        let mut keep = vec![true; delta.len()];
+        let errors = failures.into_iter().map(|Failure { row, function, message }| {
+            keep[row] = false;
             let error = ErrorRow {
                 position: self.position.clone(),
-                column: Some(name.clone()),
-                message: format!("the result of {name} is out of the range of {data_type}"),
+                column: Some(self.functions[function].name.clone()),
+                message,
                 payload: Some(describe_row(&shown, row)),
             };
-            Some((error, self.diffs[row]))
+            (error, self.diffs[row])
         });
-        self.errors.extend(time, errors);
-        (0..delta.len()).map(|row| Some(failed(row).is_none())).collect()
+        self.errors.extend(time, errors.collect::<Vec<_>>());
+        BooleanArray::from(keep)
     }
 }

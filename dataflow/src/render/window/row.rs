@@ -2,14 +2,15 @@
 //!
 //! `key` is the order's keys and then the whole row, so that `memcmp` sorts and ties never depend on arrival. `payload` is
 //! the length of the order's keys (4 bytes), then the arguments: those with an integer code first, 17 bytes each (one says
-//! whether there is a value), then those of bytes, each behind its length.
+//! whether there is a value), then those of bytes, each behind its length, then what functions that are computed anew keep
+//! of a row, likewise.
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 
-use crate::expr::ScalarExpr;
-use crate::plan::{FrameOffset, FrameUnits, OrderBy, WindowFunction};
+use crate::expr::{Recomputed, ScalarExpr, as_filter};
+use crate::plan::{AggregateFunc, FrameOffset, FrameUnits, OrderBy, WindowCall, WindowFunction};
 use crate::render::reduce::values::{ByteValues, ValueKind, codes};
 use crate::repr::{EncodedRows, Row, RowCodec};
 
@@ -33,6 +34,8 @@ pub(super) enum Value {
     Bytes(Row),
     /// A value that its type cannot hold.
     OutOfRange,
+    /// What a function that is computed anew has answered: see [`Recomputed::decode`].
+    Answer(Row),
 }
 
 /// Which argument: by its place among those of its kind.
@@ -47,31 +50,71 @@ pub(super) enum Slot {
 /// How rows of one operator are written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RowLayout {
-    /// The arguments: those with codes first.
+    /// The arguments: those with codes, those of bytes, then the columns of what is kept.
     pub(super) args: Vec<ScalarExpr>,
-    /// How many have codes.
+    /// How many have codes, and how many are bytes.
     code_args: usize,
+    byte_args: usize,
+    kept: Vec<Kept>,
+}
+
+/// What a function that is computed anew keeps of a row.
+#[derive(Clone, Debug)]
+struct Kept {
+    function: Recomputed,
+    columns: Vec<ScalarExpr>,
+    filter: Option<ScalarExpr>,
+}
+
+impl Kept {
+    fn is(&self, function: &Recomputed, columns: &[ScalarExpr], filter: Option<&ScalarExpr>) -> bool {
+        let same = |(a, b): (&ScalarExpr, &ScalarExpr)| a.expr.eq(&b.expr);
+        self.function == *function
+            && self.columns.len() == columns.len()
+            && self.columns.iter().zip(columns).all(same)
+            && self.filter.iter().zip(filter).all(same)
+            && self.filter.is_some() == filter.is_some()
+    }
 }
 
 impl RowLayout {
     /// The layout for the arguments of `functions`; equal ones are kept once.
     pub(super) fn new(functions: &[WindowFunction]) -> RowLayout {
         let (mut with_codes, mut with_bytes): (Vec<ScalarExpr>, Vec<ScalarExpr>) = Default::default();
-        for arg in functions.iter().filter_map(|function| function.arg.as_ref()) {
-            let list = if ValueKind::of(&arg.data_type).is_code() { &mut with_codes } else { &mut with_bytes };
-            if !list.iter().any(|known| known.expr.eq(&arg.expr)) {
-                list.push(arg.clone());
+        let mut kept: Vec<Kept> = Vec::new();
+        for function in functions {
+            if let WindowCall::Aggregate(AggregateFunc::Recomputed(recomputed)) = &function.call {
+                if !kept.iter().any(|known| known.is(recomputed, &function.args, function.filter.as_ref())) {
+                    let (columns, filter) = (function.args.clone(), function.filter.clone());
+                    kept.push(Kept { function: recomputed.clone(), columns, filter });
+                }
+                continue;
+            }
+            for arg in &function.args {
+                let list = if ValueKind::of(&arg.data_type).is_code() { &mut with_codes } else { &mut with_bytes };
+                if !list.iter().any(|known| known.expr.eq(&arg.expr)) {
+                    list.push(arg.clone());
+                }
             }
         }
-        let code_args = with_codes.len();
-        with_codes.extend(with_bytes);
-        RowLayout { args: with_codes, code_args }
+        let (code_args, byte_args) = (with_codes.len(), with_bytes.len());
+        let mut args = with_codes;
+        args.extend(with_bytes);
+        kept.iter().for_each(|kept| args.extend(kept.columns.iter().chain(&kept.filter).cloned()));
+        RowLayout { args, code_args, byte_args, kept }
     }
 
     /// Where `arg` stands. Panics if the layout was not made for it.
     pub(super) fn slot(&self, arg: &ScalarExpr) -> Slot {
-        let index = self.args.iter().position(|known| known.expr.eq(&arg.expr)).expect("the layout has every argument");
+        let args = &self.args[..self.code_args + self.byte_args];
+        let index = args.iter().position(|known| known.expr.eq(&arg.expr)).expect("the layout has every argument");
         if index < self.code_args { Slot::Code(index) } else { Slot::Bytes(index - self.code_args) }
+    }
+
+    /// Where what `function`, which is `recomputed`, keeps of a row stands. Panics if the layout was not made for it.
+    pub(super) fn kept_slot(&self, function: &WindowFunction, recomputed: &Recomputed) -> Slot {
+        let is = |kept: &Kept| kept.is(recomputed, &function.args, function.filter.as_ref());
+        Slot::Bytes(self.byte_args + self.kept.iter().position(is).expect("the layout has every function"))
     }
 
     /// The argument in `slot` of a row.
@@ -190,17 +233,41 @@ pub(super) fn measure_of(key: &[u8]) -> i128 {
 /// A chunk's arguments on their way into rows.
 pub(super) struct Arguments {
     codes: Vec<(ArrayRef, Vec<i128>)>,
-    bytes: Vec<(ArrayRef, ByteValues)>,
+    bytes: Vec<(Absent, ByteValues)>,
+}
+
+/// Where there is no value.
+enum Absent {
+    /// At the NULLs of a column.
+    Nulls(ArrayRef),
+    /// Where this is not true; everywhere is one if it is `None`.
+    Unless(Option<BooleanArray>),
+}
+
+impl Absent {
+    fn at(&self, row: usize) -> bool {
+        match self {
+            Absent::Nulls(column) => column.is_null(row),
+            Absent::Unless(seen) => seen.as_ref().is_some_and(|seen| !seen.value(row)),
+        }
+    }
 }
 
 impl Arguments {
     /// `columns` are the layout's arguments.
     pub(super) fn new(layout: &RowLayout, columns: &[ArrayRef]) -> Arguments {
-        let (with_codes, with_bytes) = columns.split_at(layout.code_args);
-        Arguments {
-            codes: with_codes.iter().map(|column| (column.clone(), codes(column).into_owned())).collect(),
-            bytes: with_bytes.iter().map(|column| (column.clone(), ByteValues::new(column))).collect(),
+        let (with_codes, rest) = columns.split_at(layout.code_args);
+        let (with_bytes, mut rest) = rest.split_at(layout.byte_args);
+        let codes = with_codes.iter().map(|column| (column.clone(), codes(column).into_owned())).collect();
+        let mut bytes: Vec<(Absent, ByteValues)> =
+            with_bytes.iter().map(|column| (Absent::Nulls(column.clone()), ByteValues::new(column))).collect();
+        for Kept { function, columns, filter } in &layout.kept {
+            let (own, others) = rest.split_at(columns.len());
+            let (seen, others) = others.split_at(usize::from(filter.is_some()));
+            bytes.push((Absent::Unless(seen.first().map(as_filter)), ByteValues::Rows(function.encode(own))));
+            rest = others;
         }
+        Arguments { codes, bytes }
     }
 
     /// Writes a row into `out`: the length of its key (4 bytes), its key, its payload.
@@ -217,8 +284,8 @@ impl Arguments {
             // What stands at a NULL is arbitrary, and equal rows have equal bytes.
             out.extend_from_slice(&(if valid { codes[index] } else { 0 }).to_le_bytes());
         }
-        for (column, values) in &self.bytes {
-            if column.is_null(index) {
+        for (absent, values) in &self.bytes {
+            if absent.at(index) {
                 out.extend_from_slice(&NO_BYTES.to_le_bytes());
             } else {
                 let bytes = values.get(index);

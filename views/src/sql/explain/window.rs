@@ -6,7 +6,7 @@ use headwater_dataflow::plan::{
 };
 
 use super::expr::show;
-use super::list;
+use super::{function_name, kept_text, list};
 
 /// What is said about a window over `columns`, line by line.
 pub(super) fn details(
@@ -62,7 +62,7 @@ pub(super) fn rank_name(call: &WindowCall) -> Option<&'static str> {
 }
 
 fn text(function: &WindowFunction, columns: &[String]) -> String {
-    let arg = function.arg.as_ref().map(|arg| show(&arg.expr, columns));
+    let arg = function.args.first().map(|arg| show(&arg.expr, columns));
     let (name, framed) = match &function.call {
         WindowCall::RowNumber => ("row_number()".to_owned(), false),
         WindowCall::Rank => ("rank()".to_owned(), false),
@@ -77,20 +77,23 @@ fn text(function: &WindowFunction, columns: &[String]) -> String {
         WindowCall::Nth { n: 1, .. } => (format!("first_value({})", arg.unwrap_or_default()), true),
         WindowCall::Nth { n: -1, .. } => (format!("last_value({})", arg.unwrap_or_default()), true),
         WindowCall::Nth { n, .. } => (format!("nth_value({}, {n})", arg.unwrap_or_default()), true),
+        WindowCall::Aggregate(AggregateFunc::Recomputed(recomputed)) => {
+            let args = recomputed.args().iter().map(|arg| kept_text(arg, &function.args, columns));
+            let args: Vec<String> = args.collect();
+            (format!("{}({})", recomputed.name(), args.join(", ")), true)
+        }
         WindowCall::Aggregate(func) => {
-            let name = match func {
-                AggregateFunc::Count => "count",
-                AggregateFunc::Sum => "sum",
-                AggregateFunc::Avg => "avg",
-                AggregateFunc::Min => "min",
-                AggregateFunc::Max => "max",
-                other => unreachable!("{other:?} over a window is refused by lowering"),
-            };
-            (format!("{name}({})", arg.unwrap_or_else(|| "*".to_owned())), true)
+            let args = if function.args.is_empty() { "*".to_owned() } else { list(&function.args, columns, ", ") };
+            (format!("{}({args})", function_name(func)), true)
         }
     };
     let frame = if framed { format!(" {}", frame_text(&function.frame)) } else { String::new() };
-    format!("{name}{frame} AS {}", function.name)
+    let filter = function.filter.as_ref().map(|filter| format!(" FILTER ({})", show(&filter.expr, columns)));
+    let anew = match function.call {
+        WindowCall::Aggregate(AggregateFunc::Recomputed(_)) => " (anew from all rows of the frame)",
+        _ => "",
+    };
+    format!("{name}{}{frame} AS {}{anew}", filter.unwrap_or_default(), function.name)
 }
 
 fn frame_text(frame: &Frame) -> String {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunctionParams};
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort, WindowFunctionParams};
 use datafusion::logical_expr::{
-    Expr, FetchType, Limit, LogicalPlan, SkipType, Window, WindowFrameBound, WindowFrameUnits,
+    AggregateUDF, Expr, FetchType, Limit, LogicalPlan, SkipType, Window, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition, lit, when,
 };
 use headwater_dataflow::expr::ScalarExpr;
@@ -124,20 +124,55 @@ impl Lowering<'_> {
         let partition = params.partition_by.iter().map(|expr| self.bind(expr, &input.schema, schema));
         let partition = partition.collect::<Result<Vec<_>, _>>()?;
         let order = self.order(&params.order_by, input, schema)?;
-        let (what, arg) = self.window_call(&call.fun, params, input, schema)?;
+        let (what, args, filter) = match &call.fun {
+            WindowFunctionDefinition::AggregateUDF(func) => {
+                self.aggregate_over(func, params, (input, schema), data_type)?
+            }
+            WindowFunctionDefinition::WindowUDF(_) => {
+                let (what, arg) = self.window_call(&call.fun, params, input, schema)?;
+                (what, arg.into_iter().collect(), None)
+            }
+        };
         let frame = frame(params, &order)?;
         // The planner's own name for it repeats the whole window.
-        let args: Vec<String> = params.args.iter().map(|arg| arg.human_display().to_string()).collect();
-        let name = format!("{}({})", call.fun.name(), args.join(", "));
-        let function = WindowFunction { call: what, arg, frame, name, data_type: data_type.clone() };
-        match function.check() {
-            Ok(()) => Ok((partition, order, function)),
-            Err(reason) => Err(Refusal::new(
-                Construct::Name(call.fun.name().to_owned()),
-                format!("{reason} over a window in a view"),
-                "cast the value, or use the function when reading",
-            )),
+        let shown: Vec<String> = params.args.iter().map(|arg| arg.human_display().to_string()).collect();
+        let name = format!("{}({})", call.fun.name(), shown.join(", "));
+        Ok((partition, order, WindowFunction { call: what, args, filter, frame, name, data_type: data_type.clone() }))
+    }
+
+    /// An aggregate over a frame: the function, its arguments, and which rows it sees.
+    fn aggregate_over(
+        &self,
+        func: &Arc<AggregateUDF>,
+        params: &WindowFunctionParams,
+        (input, schema): (&Flow, &SchemaRef),
+        data_type: &DataType,
+    ) -> Result<(WindowCall, Vec<ScalarExpr>, Option<ScalarExpr>), Refusal> {
+        if params.distinct {
+            let shown = func.name().to_uppercase();
+            return Err(Refusal::new(
+                Construct::Name(func.name().to_owned()),
+                format!("{shown}(DISTINCT) over a window in a view"),
+                "take DISTINCT rows first",
+            ));
         }
+        let planned = |args: Vec<Expr>, filter: Option<Box<Expr>>| {
+            let (func, nulls) = (Arc::clone(func), params.null_treatment);
+            let call = AggregateFunction::new_udf(func.clone(), args, false, filter, Vec::new(), nulls);
+            self.function(&Expr::AggregateFunction(call), input, schema, func.name(), data_type)
+        };
+        let mut aggregate = planned(params.args.clone(), None)?;
+        if let Some(filter) = &params.filter {
+            aggregate = if let AggregateFunc::Recomputed(_) = aggregate.func {
+                planned(params.args.clone(), Some(filter.clone()))?
+            } else {
+                // NULL is what these functions do not see.
+                let first = if aggregate.args.is_empty() { lit(true) } else { params.args[0].clone() };
+                let seen = when(filter.as_ref().clone(), first).end()?;
+                planned(std::iter::once(seen).chain(params.args.iter().skip(1).cloned()).collect(), None)?
+            };
+        }
+        Ok((WindowCall::Aggregate(aggregate.func), aggregate.args, aggregate.filter))
     }
 
     /// The function and its argument.
@@ -151,9 +186,6 @@ impl Lowering<'_> {
         let refuse =
             |message: String, hint: &str| Err(Refusal::new(Construct::Name(function.name().to_owned()), message, hint));
         let shown = function.name().to_uppercase();
-        if params.distinct {
-            return refuse(format!("{shown}(DISTINCT) over a window in a view"), "take DISTINCT rows first");
-        }
         let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
         let bound = |arg: &Expr| self.bind(arg, &input.schema, schema);
         let number = |at: usize, or: i64| constant_number(params.args.get(at), or, &shown);
@@ -161,17 +193,17 @@ impl Lowering<'_> {
             Some(arg) => bound(arg).map(Some),
             None => Ok(None),
         };
-        Ok(match (function, function.name()) {
-            (WindowFunctionDefinition::WindowUDF(_), "row_number") => (WindowCall::RowNumber, None),
-            (WindowFunctionDefinition::WindowUDF(_), "rank") => (WindowCall::Rank, None),
-            (WindowFunctionDefinition::WindowUDF(_), "dense_rank") => (WindowCall::DenseRank, None),
-            (WindowFunctionDefinition::WindowUDF(_), "percent_rank") => (WindowCall::PercentRank, None),
-            (WindowFunctionDefinition::WindowUDF(_), "cume_dist") => (WindowCall::CumeDist, None),
-            (WindowFunctionDefinition::WindowUDF(_), "ntile") => match number(0, 0)? {
+        Ok(match function.name() {
+            "row_number" => (WindowCall::RowNumber, None),
+            "rank" => (WindowCall::Rank, None),
+            "dense_rank" => (WindowCall::DenseRank, None),
+            "percent_rank" => (WindowCall::PercentRank, None),
+            "cume_dist" => (WindowCall::CumeDist, None),
+            "ntile" => match number(0, 0)? {
                 tiles @ 1.. => (WindowCall::Ntile(tiles), None),
                 _ => return Err(Refusal::Invalid(SqlError::invalid("argument of ntile must be greater than zero"))),
             },
-            (WindowFunctionDefinition::WindowUDF(_), "lag" | "lead") => {
+            "lag" | "lead" => {
                 let offset = number(1, 1)?;
                 let offset = if function.name() == "lag" { offset } else { offset.saturating_neg() };
                 let default = self.default_of(params.args.get(2), params, input, schema, &shown)?;
@@ -182,30 +214,13 @@ impl Lowering<'_> {
                 };
                 (WindowCall::Lag { offset, default, ignore_nulls }, arg)
             }
-            (WindowFunctionDefinition::WindowUDF(_), "first_value") => {
-                (WindowCall::Nth { n: 1, ignore_nulls }, argument()?)
-            }
-            (WindowFunctionDefinition::WindowUDF(_), "last_value") => {
-                (WindowCall::Nth { n: -1, ignore_nulls }, argument()?)
-            }
-            (WindowFunctionDefinition::WindowUDF(_), "nth_value") => {
-                (WindowCall::Nth { n: number(1, 1)?, ignore_nulls }, argument()?)
-            }
-            (WindowFunctionDefinition::AggregateUDF(_), "count" | "sum" | "avg" | "min" | "max") => {
-                let func = match function.name() {
-                    "count" => AggregateFunc::Count,
-                    "sum" => AggregateFunc::Sum,
-                    "avg" => AggregateFunc::Avg,
-                    "min" => AggregateFunc::Min,
-                    _ => AggregateFunc::Max,
-                };
-                let arg = aggregated(params, &func);
-                (WindowCall::Aggregate(func), arg.as_ref().map(bound).transpose()?)
-            }
+            "first_value" => (WindowCall::Nth { n: 1, ignore_nulls }, argument()?),
+            "last_value" => (WindowCall::Nth { n: -1, ignore_nulls }, argument()?),
+            "nth_value" => (WindowCall::Nth { n: number(1, 1)?, ignore_nulls }, argument()?),
             _ => {
                 return refuse(
                     format!("{shown} over a window in a view"),
-                    "a view can have ranks, LAG, LEAD, FIRST_VALUE, LAST_VALUE, NTH_VALUE, COUNT, SUM, AVG, MIN and MAX over windows",
+                    "a view can have ranks, LAG, LEAD, FIRST_VALUE, LAST_VALUE, NTH_VALUE and aggregates over windows",
                 );
             }
         })
@@ -236,21 +251,6 @@ impl Lowering<'_> {
         // A worker takes it for granted that the constant has a value.
         let value = default.expr.evaluate(&bind::one_row()?).and_then(|value| value.into_array(1));
         value.map(|_| Some(default)).map_err(Refusal::Planner)
-    }
-}
-
-/// What an aggregate counts or adds up, with its FILTER; `None` for the rows themselves.
-fn aggregated(params: &WindowFunctionParams, func: &AggregateFunc) -> Option<Expr> {
-    let arg = params.args.first().filter(|arg| {
-        let constant = matches!(arg, Expr::Literal(value, _) if !value.is_null());
-        !(*func == AggregateFunc::Count && constant)
-    });
-    match &params.filter {
-        None => arg.cloned(),
-        Some(filter) => {
-            let arg = arg.cloned().unwrap_or_else(|| lit(true));
-            when(filter.as_ref().clone(), arg).end().ok()
-        }
     }
 }
 

@@ -335,7 +335,7 @@ fn count_change(count: &mut i128, (old, new): (i64, i64)) {
 }
 
 /// The combined bits of `values` integers, as a number, from how many of them have each bit.
-fn bits(func: BitFunc, counts: &[i64; 64], values: i128) -> i128 {
+pub(in crate::render) fn bits(func: BitFunc, counts: &[i64; 64], values: i128) -> i128 {
     let set = |count: i64| match func {
         BitFunc::And => i128::from(count) == values,
         BitFunc::Or => count > 0,
