@@ -16,6 +16,7 @@ mod mfp;
 mod pending;
 mod reduce;
 mod source;
+mod split;
 mod unnest;
 mod upsert;
 mod window;

@@ -34,7 +34,7 @@ impl Indexes {
     /// The indexes of a case's tables.
     pub(crate) fn of_tables(case: &Case, names: &mut Names, driver: &mut Driver) -> Indexes {
         let mut rng = ChaCha8Rng::seed_from_u64(case.seed ^ 0x1DE);
-        let any = rng.random_bool(0.4);
+        let any = rng.random_bool(0.5);
         let mut indexes = Indexes { rng, any, placed: Vec::new() };
         let earliest = case.views.iter().map(|view| view.as_of).min().unwrap_or(0);
         for table in &case.tables {
@@ -69,7 +69,7 @@ impl Indexes {
         while self.any && self.rng.random_bool(chance) {
             let mut key = Vec::new();
             for _ in 0..self.rng.random_range(1..=2).min(columns.len()) {
-                let first = self.rng.random_bool(0.6);
+                let first = self.rng.random_bool(0.7);
                 let column = if first { &columns[0] } else { columns.choose(&mut self.rng).expect("there is a first") };
                 if !key.contains(column) {
                     key.push(column.clone());

@@ -39,7 +39,7 @@ pub(super) fn spread<'scope>(
                     let columns = chunk.delta.rows.columns();
                     let rows = codec.encode(columns).expect("a chunk has the planned types");
                     let keys = key_codec.encode(&columns[..key]).expect("a chunk has the planned types");
-                    let mut out = blocks(peers, chunk.time);
+                    let mut out = blocks(peers, chunk.time, chunk.delta.len(), (0, rows.usual_len()));
                     for index in 0..chunk.delta.len() {
                         let hash = hash_bytes(keys.get(index));
                         out[owner(hash, peers)].push(hash, &[], rows.get(index), chunk.delta.diffs.get(index));

@@ -11,7 +11,6 @@
 mod existence;
 mod kept;
 mod pairs;
-mod split;
 
 use std::rc::Rc;
 
@@ -25,16 +24,16 @@ use super::index::Indexed;
 use super::keyed::{KeyedRows, blocks, by_worker};
 use super::meter::{Holds, Meter};
 use super::pending::Pending;
+use super::split::Split;
 use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::JoinKind;
-use crate::repr::{Chunk, Diff, RowCodec, Timestamp, any_null, hash_bytes, owner};
+use crate::repr::{Chunk, Diff, EncodedRows, RowCodec, Timestamp, any_null, hash_bytes, owner};
 use crate::spines::RowTrace;
 use crate::state::{Multimap, Presence};
 use kept::{IndexRows, Kept};
 use pairs::PairBuilder;
-use split::Split;
 
 /// One input of a join.
 pub(super) struct Side<'scope, 'a> {
@@ -62,8 +61,9 @@ impl Side<'_, '_> {
 
     /// How the columns are divided between the key and what is kept beside it.
     fn split(&self) -> Rc<Split> {
+        let columns: Vec<Option<usize>> = self.keys.iter().map(ScalarExpr::column).collect();
         Rc::new(match &self.rows {
-            SideRows::Chunks(_) => Split::new(&self.schema, self.keys),
+            SideRows::Chunks(_) => Split::new(&self.schema, &columns),
             SideRows::Index(index, columns, _) => Split::of_index(&index.schema, self.keys.len(), columns),
         })
     }
@@ -221,10 +221,12 @@ fn key_rows<'scope>(
                         let columns = split.rest(evaluated.delta.rows.columns());
                         split.codec().encode(&columns).expect("rows have planned types")
                     });
-                    let mut out = blocks(peers, time);
-                    let mut alone = blocks(peers, time);
+                    let rows = evaluated.delta.len();
+                    let bytes = (key_rows.usual_len(), rest.as_ref().map_or(0, EncodedRows::usual_len));
+                    let mut out = blocks(peers, time, rows, bytes);
+                    let mut alone = blocks(peers, time, 0, (0, 0));
                     alone.iter_mut().for_each(|block| block.alone = true);
-                    for index in 0..evaluated.delta.len() {
+                    for index in 0..rows {
                         let row = rest.as_ref().map_or(&[][..], |rest| rest.get(index));
                         let (key, diff) = (key_rows.get(index), evaluated.delta.diffs.get(index));
                         let hash = hash_bytes(key);

@@ -63,7 +63,17 @@ impl KeyedRows {
     }
 }
 
-/// One block a worker, for the rows of one chunk.
-pub(super) fn blocks(peers: usize, time: Timestamp) -> Vec<KeyedRows> {
-    (0..peers as u64).map(|worker| KeyedRows { worker, time, ..KeyedRows::default() }).collect()
+/// One block a worker, for the rows of one chunk: about so many, whose keys and rows take about so many bytes each.
+pub(super) fn blocks(peers: usize, time: Timestamp, rows: usize, bytes: (usize, usize)) -> Vec<KeyedRows> {
+    let share = if peers == 1 { rows } else { rows / peers + rows / (peers * 8) };
+    let block = |worker| KeyedRows {
+        worker,
+        time,
+        alone: false,
+        keys: RowBlock::with_capacity(share, share * bytes.0),
+        hashes: Vec::with_capacity(share),
+        rows: RowBlock::with_capacity(share, share * bytes.1),
+        diffs: Vec::with_capacity(share),
+    };
+    (0..peers as u64).map(block).collect()
 }

@@ -14,12 +14,13 @@ mod row;
 mod stretch;
 mod walker;
 
+use std::rc::Rc;
+
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use super::import::codec_for;
 use super::keyed::{KeyedRows, blocks, by_worker};
 use super::meter::{Holds, Meter};
 use super::pending::Pending;
@@ -27,13 +28,13 @@ use super::{ChunkStream, Chunks, Context};
 use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::{OrderBy, RowLimit, WindowFunction};
-use crate::repr::{Chunk, Diff, RowCodec, Timestamp, hash_bytes, owner, prefix};
+use crate::repr::{Chunk, Diff, Timestamp, hash_bytes, owner, prefix};
 use crate::state::{Chunked, KeyTable};
 use kind::{Function, Weights};
 use measure::Measure;
-use output::Output;
-use partition::{Partition, RowChange, Scratch, Shape};
-use row::{Arguments, OrderCodec, RowLayout, measured, split_written};
+use output::{Input, Output};
+use partition::{Partition, RowBytes, RowChange, Scratch, Shape};
+use row::{Arguments, RowLayout, split_written, written_len};
 use stretch::Asked;
 
 /// What is asked of a window: see [`crate::plan::Op::Window`].
@@ -56,8 +57,9 @@ pub(super) fn window<'scope>(
     let mut weights = Weights::new(layout.clone());
     let functions: Vec<Function> =
         over.functions.iter().map(|function| Function::new(function, &layout, &mut weights)).collect();
-    let rows = write_rows((chunks, &input), over, layout.clone(), context);
-    let output = Output::new(&input, &functions, schema, context);
+    let kept = Rc::new(Input::new(&input, &over));
+    let rows = write_rows((chunks, &input), over, (Rc::clone(&kept), layout.clone()), context);
+    let output = Output::new(kept, &functions, schema, context);
     let measure = Measure::new(over.order);
     let sums = weights.len();
     let shape = Shape::new(Asked::new(functions, over.limit), layout, weights, measure);
@@ -81,7 +83,7 @@ const SUMS_MAX: usize = 32;
 fn write_rows<'scope>(
     (chunks, input): (Chunks<'scope>, &SchemaRef),
     over: Over<'_>,
-    layout: RowLayout,
+    (kept, layout): (Rc<Input>, RowLayout),
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
     let keys = over.partition.len();
@@ -92,9 +94,6 @@ fn write_rows<'scope>(
         .chain(&layout.args)
         .map(|expr| expr.prepared(input))
         .collect();
-    let key_codec = RowCodec::new(exprs[..keys].iter().map(|key| &key.data_type)).unwrap_or_else(|e| panic!("{e}"));
-    let order_codec = OrderCodec::new(over.order, measured(over.functions));
-    let row_codec = codec_for(input);
     let arguments_at = keys + over.order.len();
     let meter = context.meter.clone();
     let (errors, position, peers) = (context.errors.clone(), context.position("window"), context.peers);
@@ -109,11 +108,13 @@ fn write_rows<'scope>(
                     let evaluated = evaluate(&exprs, delta, &position);
                     errors.extend(time, evaluated.errors);
                     let (delta, columns) = (evaluated.delta, evaluated.columns);
-                    let partitions = key_codec.encode(&columns[..keys]).expect("keys have their planned types");
-                    let orders = order_codec.encode(&columns[keys..arguments_at]);
-                    let rows = row_codec.encode(delta.rows.columns()).expect("rows have planned types");
+                    let partitions = kept.partition.encode(&columns[..keys]).expect("keys have their planned types");
+                    let orders = kept.order.encode(&columns[keys..arguments_at]);
+                    let rest = kept.split.rest(delta.rows.columns());
+                    let rows = kept.split.codec().encode(&rest).expect("rows have planned types");
                     let arguments = Arguments::new(&layout, &columns[arguments_at..]);
-                    let mut out = blocks(peers, time);
+                    let bytes = (partitions.usual_len(), written_len(orders.usual_len() + rows.usual_len(), &layout));
+                    let mut out = blocks(peers, time, delta.len(), bytes);
                     for index in 0..delta.len() {
                         let key = partitions.get(index);
                         let hash = hash_bytes(key);
@@ -154,6 +155,9 @@ impl<const W: usize> Holds for Partitions<W> {
     }
 }
 
+/// The key of a partition and a row of it.
+type Emitted<'a> = (&'a [u8], RowBytes<'a>);
+
 /// A change of a row that a partition has.
 struct Change<'a> {
     key: &'a [u8],
@@ -170,7 +174,7 @@ struct Changed {
 
 impl<const W: usize> Partitions<W> {
     /// Applies one complete time.
-    fn apply(&mut self, blocks: &[KeyedRows], mut emit: impl FnMut(&[u8], &[row::Value], Diff)) {
+    fn apply(&mut self, blocks: &[KeyedRows], mut emit: impl FnMut(Emitted<'_>, &[row::Value], Diff)) {
         let mut changed: Vec<Changed> = Vec::with_capacity(blocks.iter().map(KeyedRows::len).sum());
         for (block, rows) in (0_u32..).zip(blocks) {
             changed.extend((0_u32..).zip(&rows.hashes).map(|(index, hash)| Changed { hash: *hash, block, index }));
@@ -203,7 +207,7 @@ impl<const W: usize> Partitions<W> {
         hash: u64,
         key: &[u8],
         changes: &[RowChange<'_>],
-        emit: &mut impl FnMut(&[u8], &[row::Value], Diff),
+        emit: &mut impl FnMut(Emitted<'_>, &[row::Value], Diff),
     ) {
         if changes.is_empty() {
             return;
@@ -215,7 +219,9 @@ impl<const W: usize> Partitions<W> {
         for (row, diff) in changes {
             self.held = (self.held.0 + diff, self.held.1 + diff * row.len() as i64);
         }
-        self.partitions[slot].apply(changes, &self.shape, &mut self.scratch, emit);
+        self.partitions[slot].apply(changes, &self.shape, &mut self.scratch, |row, values, diff| {
+            emit((key, row), values, diff);
+        });
         if self.partitions[slot].is_empty() {
             self.partitions[slot] = Partition::default();
             self.keys.remove(slot);

@@ -52,6 +52,11 @@ pub struct RowBlock {
 }
 
 impl RowBlock {
+    /// No rows yet, and room for so many of so many bytes together.
+    pub fn with_capacity(rows: usize, bytes: usize) -> RowBlock {
+        RowBlock { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows) }
+    }
+
     /// Appends a row. Panics beyond 4 GiB, which no chunk reaches.
     #[inline]
     pub fn push(&mut self, row: &[u8]) {
@@ -117,6 +122,14 @@ impl EncodedRows {
         match &self.rows {
             Some(rows) => rows.row(index).data(),
             None => &[],
+        }
+    }
+
+    /// The length of the first row, as an estimate of that of others.
+    pub(crate) fn usual_len(&self) -> usize {
+        match &self.rows {
+            Some(rows) if rows.num_rows() > 0 => rows.row(0).data().len(),
+            _ => 0,
         }
     }
 }

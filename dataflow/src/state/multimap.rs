@@ -101,7 +101,7 @@ impl Multimap {
     #[inline]
     pub(crate) fn warm_entry(&self, key_hash: u64) {
         if let Some(record) = self.firsts.likely(key_hash) {
-            std::hint::black_box(self.records.get(record, 1));
+            self.records.warm(record);
         }
     }
 

@@ -6,6 +6,8 @@ const GRANULE: usize = 8;
 /// Granules of a page: a mebibyte.
 const PAGE_BITS: u32 = 17;
 const PAGE_GRANULES: usize = 1 << PAGE_BITS;
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 /// Up to this many granules every size has a list of free records; above, sizes are rounded up.
 const EXACT_MAX: usize = 32;
 /// A larger size keeps this many of its leading bits, so that it is at most an eighth above what was asked.
@@ -75,6 +77,14 @@ impl Slab {
     pub(crate) fn get(&self, record: u32, bytes: usize) -> &[u8] {
         let start = (record as usize & (PAGE_GRANULES - 1)) * GRANULE;
         &self.pages[(record >> PAGE_BITS) as usize][start..start + bytes]
+    }
+
+    /// Brings a record into the cache, as far as two lines go.
+    #[inline]
+    pub(crate) fn warm(&self, record: u32) {
+        let page = &self.pages[(record >> PAGE_BITS) as usize];
+        let start = (record as usize & (PAGE_GRANULES - 1)) * GRANULE;
+        std::hint::black_box((page[start], page[(start + LINE).min(page.len() - 1)]));
     }
 
     /// `bytes` bytes of a record, from its beginning, to be changed.

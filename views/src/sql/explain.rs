@@ -189,11 +189,10 @@ impl Tree<'_> {
             Op::Join { left, right, left_keys, right_keys, null_equals_null, filter, .. } => {
                 let (left, right) = (names(*left), names(*right));
                 let equal = if *null_equals_null { "IS NOT DISTINCT FROM" } else { "=" };
-                let keys: Vec<String> = left_keys
-                    .iter()
-                    .zip(right_keys)
-                    .map(|(a, b)| format!("{} {equal} {}", show(&a.expr, &left), show(&b.expr, &right)))
-                    .collect();
+                let pair = |(a, b): (&ScalarExpr, &ScalarExpr)| {
+                    format!("{} {equal} {}", show(&a.expr, &left), show(&b.expr, &right))
+                };
+                let keys: Vec<String> = left_keys.iter().zip(right_keys).map(pair).collect();
                 if !keys.is_empty() {
                     details.push(format!("keys: {}", keys.join(", ")));
                 }

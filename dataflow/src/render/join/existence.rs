@@ -7,13 +7,13 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 
 use super::kept::{IndexRows, Kept};
-use super::split::Split;
 use super::{Change, Conduct, Sides, Step, each_time};
 use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::render::context::batch;
 use crate::render::import::CHUNK_ROWS;
 use crate::render::meter::Holds;
+use crate::render::split::Split;
 use crate::render::{ChunkStream, Context};
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
 use crate::spines::RowTrace;

@@ -1,6 +1,6 @@
 //! What a join knows of one side's rows: a table of its own, or an index that others keep.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::Multimap;
 use crate::figures::Held;
@@ -87,7 +87,7 @@ pub(super) struct IndexRows {
     /// Whether anybody asks if keys gain their first or lose their last row.
     watched: bool,
     /// The keys of the present time that have been told about.
-    told: HashSet<Row, foldhash::fast::FixedState>,
+    told: BTreeSet<Row>,
     time: Timestamp,
     /// The last time whose changes are seen; `None` before `as_of`, when there is nothing.
     at: Option<Timestamp>,
@@ -99,7 +99,7 @@ pub(super) struct IndexRows {
 impl IndexRows {
     /// Looks up in `trace`, from `as_of` on.
     pub(super) fn new(trace: &RowTrace, as_of: Timestamp, watched: bool) -> IndexRows {
-        let told = HashSet::default();
+        let told = BTreeSet::new();
         let lookup = Lookup::new(trace, as_of);
         IndexRows { lookup, as_of, watched, told, time: as_of, at: None, next: as_of, settled: 0 }
     }

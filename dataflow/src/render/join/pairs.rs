@@ -2,15 +2,15 @@
 
 use std::rc::Rc;
 
-use arrow::array::BooleanArray;
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 
 use super::Pair;
-use super::split::Split;
 use crate::expr::{ScalarExpr, as_filter, evaluate};
 use crate::render::ErrorLog;
 use crate::render::context::batch;
 use crate::render::import::CHUNK_ROWS;
+use crate::render::split::Split;
 use crate::repr::{Chunk, Delta, Diff, Diffs, Row, RowBlock, RowCodec, Timestamp};
 
 /// One side of the pairs.
@@ -19,27 +19,33 @@ struct Half {
     /// What stands beside the key where there is no row.
     nothing: Row,
     rest: RowBlock,
-    /// Where there is no row.
-    missing: Vec<bool>,
-    any_missing: bool,
+    /// The pairs, by number, in which there is no row.
+    missing: Vec<u32>,
 }
 
 impl Half {
     fn new(split: Rc<Split>) -> Half {
         let nothing = split.nulls();
-        Half { split, nothing, rest: RowBlock::default(), missing: Vec::new(), any_missing: false }
+        Half { split, nothing, rest: RowBlock::default(), missing: Vec::new() }
     }
 
     fn push(&mut self, row: Option<&[u8]>) {
+        if row.is_none() {
+            self.missing.push(u32::try_from(self.rest.len()).expect("chunks are small"));
+        }
         self.rest.push(row.unwrap_or(self.nothing.bytes()));
-        self.missing.push(row.is_none());
-        self.any_missing |= row.is_none();
     }
 
-    fn clear(&mut self) {
+    /// The columns of this side, of pairs with these keys; forgets the rows.
+    fn take(&mut self, keys: &[ArrayRef]) -> Vec<ArrayRef> {
+        let missing = (!self.missing.is_empty()).then(|| {
+            let mut missing = vec![false; self.rest.len()];
+            self.missing.drain(..).for_each(|pair| missing[pair as usize] = true);
+            BooleanArray::from(missing)
+        });
+        let columns = self.split.columns(keys, self.rest.iter(), missing.as_ref());
         self.rest.clear();
-        self.missing.clear();
-        self.any_missing = false;
+        columns
     }
 }
 
@@ -68,7 +74,7 @@ impl PairBuilder {
     ) -> PairBuilder {
         PairBuilder {
             key_codec,
-            keys: splits.iter().any(|split| split.uses_key()).then(RowBlock::default),
+            keys: splits.iter().any(|split| split.uses(0..usize::MAX)).then(RowBlock::default),
             sides: splits.map(Half::new),
             diffs: Vec::new(),
             schema: schema.clone(),
@@ -105,9 +111,7 @@ impl PairBuilder {
         };
         let mut columns = Vec::with_capacity(self.schema.fields().len());
         for side in &mut self.sides {
-            let missing = side.any_missing.then(|| BooleanArray::from(std::mem::take(&mut side.missing)));
-            columns.extend(side.split.columns(&keys, side.rest.iter(), missing.as_ref()));
-            side.clear();
+            columns.extend(side.take(&keys));
         }
         let rows = batch(&self.schema, columns, self.diffs.len());
         let mut delta = Delta { rows, diffs: Diffs::Each(self.diffs.as_slice().into()) };

@@ -134,8 +134,9 @@ fn key_groups<'scope>(
                     let (keys, groups) = evaluated.columns.split_at(count);
                     let key_rows = key_codec.encode(keys).expect("keys have their planned types");
                     let group_rows = group_codec.encode(groups).expect("groups have their planned types");
-                    let mut out = blocks(peers, time);
-                    for index in 0..evaluated.delta.len() {
+                    let rows = evaluated.delta.len();
+                    let mut out = blocks(peers, time, rows, (key_rows.usual_len(), group_rows.usual_len()));
+                    for index in 0..rows {
                         if null_equals_null || !any_null(keys, index) {
                             let hash = hash_bytes(key_rows.get(index));
                             let diff = evaluated.delta.diffs.get(index);

@@ -1,14 +1,20 @@
 //! Rows with their answers on their way back to columns.
 
-use arrow::array::{ArrayRef, BooleanArray};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, NullArray};
 use arrow::datatypes::{DataType, SchemaRef};
 
+use super::Over;
 use super::kind::{Function, Kind};
-use super::row::{Value, holds_codes};
-use crate::expr::{Recomputed, describe_row};
+use super::partition::RowBytes;
+use super::row::{OrderCodec, Value, holds_codes, measured};
+use crate::expr::{Recomputed, ScalarExpr, describe_row};
 use crate::render::context::batch;
-use crate::render::import::{CHUNK_ROWS, codec_for};
+use crate::render::import::CHUNK_ROWS;
 use crate::render::reduce::values::{from_bytes, from_codes};
+use crate::render::split::Split;
 use crate::render::{Context, ErrorLog};
 use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, RowBlock, RowCodec, Timestamp};
 
@@ -28,13 +34,48 @@ struct Failure {
     message: String,
 }
 
+/// How the columns of the input are kept: under the partition's key, in the order's keys, and beside both.
+pub(super) struct Input {
+    pub(super) partition: RowCodec,
+    pub(super) order: OrderCodec,
+    order_types: Vec<DataType>,
+    pub(super) split: Split,
+    /// Whether columns are in the partition's key alone, and in the order's keys.
+    in_partition: bool,
+    in_order: bool,
+    /// How many columns divide the partitions.
+    partitions: usize,
+}
+
+impl Input {
+    pub(super) fn new(schema: &SchemaRef, over: &Over<'_>) -> Input {
+        let types = |exprs: &[ScalarExpr]| exprs.iter().map(|expr| expr.data_type.clone()).collect::<Vec<_>>();
+        let order = OrderCodec::new(over.order, measured(over.functions));
+        let mut columns: Vec<Option<usize>> = over.partition.iter().map(ScalarExpr::column).collect();
+        let partitions = columns.len();
+        columns.extend(order.columns(over.order));
+        let split = Split::new(schema, &columns);
+        Input {
+            partition: RowCodec::new(&types(over.partition)).unwrap_or_else(|error| panic!("{error}")),
+            order_types: over.order.iter().map(|key| key.expr.data_type.clone()).collect(),
+            in_partition: split.uses(0..partitions),
+            in_order: split.uses(partitions..columns.len()),
+            order,
+            split,
+            partitions,
+        }
+    }
+}
+
 /// Gathers rows of one time.
 pub(super) struct Output {
-    codec: RowCodec,
+    input: Rc<Input>,
     schema: SchemaRef,
     functions: Vec<Column>,
     position: String,
     errors: ErrorLog,
+    partitions: RowBlock,
+    orders: RowBlock,
     rows: RowBlock,
     /// The answers, row after row.
     values: Vec<Value>,
@@ -50,25 +91,54 @@ impl Column {
 }
 
 impl Output {
-    pub(super) fn new(input: &SchemaRef, functions: &[Function], schema: &SchemaRef, context: &Context<'_>) -> Output {
+    pub(super) fn new(input: Rc<Input>, functions: &[Function], schema: &SchemaRef, context: &Context<'_>) -> Output {
         Output {
-            codec: codec_for(input),
+            input,
             schema: schema.clone(),
             functions: functions.iter().map(Column::new).collect(),
             position: context.position("window"),
             errors: context.errors.clone(),
+            partitions: RowBlock::default(),
+            orders: RowBlock::default(),
             rows: RowBlock::default(),
             values: Vec::new(),
             diffs: Vec::new(),
         }
     }
 
-    /// Adds a row; returns a chunk when one is full.
-    pub(super) fn push(&mut self, time: Timestamp, row: &[u8], values: &[Value], diff: Diff) -> Option<Chunk> {
-        self.rows.push(row);
+    /// Adds a row of the partition `key`; returns a chunk when one is full.
+    pub(super) fn push(
+        &mut self,
+        time: Timestamp,
+        (key, (order, rest)): (&[u8], RowBytes<'_>),
+        values: &[Value],
+        diff: Diff,
+    ) -> Option<Chunk> {
+        if self.input.in_partition {
+            self.partitions.push(key);
+        }
+        if self.input.in_order {
+            self.orders.push(order);
+        }
+        self.rows.push(rest);
         self.values.extend_from_slice(values);
         self.diffs.push(diff);
         if self.diffs.len() >= CHUNK_ROWS { self.flush(time) } else { None }
+    }
+
+    /// The input's columns.
+    fn inputs(&self) -> Vec<ArrayRef> {
+        let Input { partition, order, order_types, split, in_partition, in_order, partitions } = &*self.input;
+        // What nobody asks for is not decoded.
+        let nothing = || -> ArrayRef { Arc::new(NullArray::new(0)) };
+        let mut keys = match in_partition {
+            true => partition.decode(self.partitions.iter()).expect("keys decode"),
+            false => (0..*partitions).map(|_| nothing()).collect(),
+        };
+        if *in_order {
+            keys.extend(order.decode(self.orders.iter(), order_types));
+        }
+        split.columns(&keys, self.rows.iter(), None)
     }
 
     /// The rows gathered so far. Those with an answer that its type cannot hold are errors instead.
@@ -76,7 +146,7 @@ impl Output {
         if self.diffs.is_empty() {
             return None;
         }
-        let inputs = self.codec.decode(self.rows.iter()).expect("rows of the input decode");
+        let inputs = self.inputs();
         let count = self.diffs.len();
         let mut failures = Vec::new();
         let mut columns: Vec<ArrayRef> = inputs;
@@ -89,6 +159,8 @@ impl Output {
             let keep = self.note_errors(time, &delta, failures);
             delta = delta.filter(&keep).expect("a mask as long as the batch");
         }
+        self.partitions.clear();
+        self.orders.clear();
         self.rows.clear();
         self.values.clear();
         self.diffs.clear();

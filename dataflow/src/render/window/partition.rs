@@ -42,6 +42,9 @@ impl Shape {
 /// A change of a written row: see [`split_written`].
 pub(super) type RowChange<'a> = (&'a [u8], Diff);
 
+/// The bytes of a row: its order's keys, and what is kept beside them.
+pub(super) type RowBytes<'a> = (&'a [u8], &'a [u8]);
+
 /// The rows of one partition.
 #[derive(Default)]
 pub(super) struct Partition<const W: usize> {
@@ -96,10 +99,10 @@ impl Answers {
         at..end
     }
 
-    /// The row itself, and the answers beside it.
-    fn get(&self, at: usize, width: usize) -> (&[u8], &[Value]) {
+    /// The row, and the answers beside it.
+    fn get(&self, at: usize, width: usize) -> (RowBytes<'_>, &[Value]) {
         let key = self.key(at).expect("a row that is there");
-        (&key[self.rows[at].1..], &self.values[at * width..(at + 1) * width])
+        (key.split_at(self.rows[at].1), &self.values[at * width..(at + 1) * width])
     }
 }
 
@@ -121,7 +124,7 @@ impl<const W: usize> Partition<W> {
         changes: &[RowChange<'_>],
         shape: &Shape,
         scratch: &mut Scratch,
-        mut emit: impl FnMut(&[u8], &[Value], Diff),
+        mut emit: impl FnMut(RowBytes<'_>, &[Value], Diff),
     ) {
         if shape.only_tiles {
             self.apply_tiles(changes, shape, emit);
@@ -190,7 +193,12 @@ impl<const W: usize> Partition<W> {
     }
 
     /// Tiles: the changed rows, and those between where a tile began and where it begins now.
-    fn apply_tiles(&mut self, changes: &[RowChange<'_>], shape: &Shape, mut emit: impl FnMut(&[u8], &[Value], Diff)) {
+    fn apply_tiles(
+        &mut self,
+        changes: &[RowChange<'_>],
+        shape: &Shape,
+        mut emit: impl FnMut(RowBytes<'_>, &[Value], Diff),
+    ) {
         let tiles: Vec<i64> = shape.asked.functions.iter().map(|function| tiles_of(&function.kind)).collect();
         let values = |position: i64, rows: i64| -> SmallVec<[Value; 1]> {
             tiles.iter().map(|tiles| Value::Code(i128::from(tile(position, rows, *tiles)))).collect()
@@ -204,7 +212,7 @@ impl<const W: usize> Partition<W> {
             let (key, bytes) = split_written(written);
             // Changes come in order: what follows moves nothing before this row.
             let (copies, place) = self.rows.add_placed(bytes, key, *diff, &shape.weights);
-            let row = &bytes[order_len(&bytes[key..])..key];
+            let row = bytes[..key].split_at(order_len(&bytes[key..]));
             for copy in 0..copies.max(copies + diff) {
                 let before = (copy < copies).then(|| values(place - shift + copy, rows_before));
                 let now = (copy < copies + diff).then(|| values(place + copy, rows_now));
@@ -239,7 +247,7 @@ impl<const W: usize> Partition<W> {
                     let position = cursor.rows + copy;
                     let (before, now) = (values(position - shift, rows_before), values(position, rows_now));
                     if before != now {
-                        let row = &key[order_len(entry.payload())..];
+                        let row = key.split_at(order_len(entry.payload()));
                         emit(row, &before, -1);
                         emit(row, &now, 1);
                     }
@@ -272,7 +280,12 @@ fn tiles_of(kind: &Kind) -> i64 {
 }
 
 /// Emits the rows whose answers differ: those of before are taken away, those of now added.
-fn emit_differences(before: &Answers, now: &Answers, width: usize, emit: &mut impl FnMut(&[u8], &[Value], Diff)) {
+fn emit_differences(
+    before: &Answers,
+    now: &Answers,
+    width: usize,
+    emit: &mut impl FnMut(RowBytes<'_>, &[Value], Diff),
+) {
     let (mut old, mut new) = (0, 0);
     loop {
         let order = match (before.key(old), now.key(new)) {

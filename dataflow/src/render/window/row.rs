@@ -1,6 +1,7 @@
 //! The bytes of a row in an order: what sorts it, the row itself, and the arguments of the functions.
 //!
-//! `key` is the order's keys and then the whole row, so that `memcmp` sorts and ties never depend on arrival. `payload` is
+//! `key` is the order's keys and then what else there is of the row, so that `memcmp` sorts and ties never depend on arrival;
+//! columns that are in the order's keys, or divide the partitions, are not written again. `payload` is
 //! the length of the order's keys (4 bytes), then the arguments: those with an integer code first, 17 bytes each (one says
 //! whether there is a value), then those of bytes, each behind its length, then what functions that are computed anew keep
 //! of a row, likewise.
@@ -11,7 +12,7 @@ use arrow::datatypes::DataType;
 
 use crate::expr::{Recomputed, ScalarExpr, as_filter};
 use crate::plan::{AggregateFunc, FrameOffset, FrameUnits, OrderBy, WindowCall, WindowFunction};
-use crate::render::reduce::values::{ByteValues, ValueKind, codes};
+use crate::render::reduce::values::{ByteValues, ValueKind, codes, from_codes};
 use crate::repr::{EncodedRows, Row, RowCodec};
 
 /// Bytes of an argument with an integer code.
@@ -211,7 +212,41 @@ impl OrderCodec {
     }
 }
 
+impl OrderCodec {
+    /// The columns of `order` that can be had back from its keys, and of those that cannot, `None`.
+    pub(super) fn columns(&self, order: &[OrderBy]) -> Vec<Option<usize>> {
+        let exact = |data_type: &DataType| match self {
+            OrderCodec::Rows(_) => true,
+            // The number of a float is that of all its zeros and NaNs.
+            OrderCodec::Measure { .. } => !data_type.is_floating(),
+        };
+        order.iter().map(|key| key.expr.column().filter(|_| exact(&key.expr.data_type))).collect()
+    }
+
+    /// The keys' columns again. `types` are theirs.
+    pub(super) fn decode<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, types: &[DataType]) -> Vec<ArrayRef> {
+        match self {
+            OrderCodec::Rows(codec) => codec.decode(keys).expect("keys decode"),
+            OrderCodec::Measure { descending, .. } => {
+                let code = |key| match measure_of(key) {
+                    i128::MIN | i128::MAX => None,
+                    measure => Some(if *descending { -measure } else { measure }),
+                };
+                vec![from_codes(&keys.map(code).collect::<Vec<_>>(), &types[0])]
+            }
+        }
+    }
+}
+
 impl OrderKeys {
+    /// The length of a key, about.
+    pub(super) fn usual_len(&self) -> usize {
+        match self {
+            OrderKeys::Rows(rows) => rows.usual_len(),
+            OrderKeys::Measures(_) => MEASURE_BYTES,
+        }
+    }
+
     pub(super) fn get(&self, row: usize) -> &[u8] {
         match self {
             OrderKeys::Rows(rows) => rows.get(row),
@@ -294,6 +329,11 @@ impl Arguments {
             }
         }
     }
+}
+
+/// The length of a written row whose key takes `key` bytes, if its arguments of bytes are empty.
+pub(super) fn written_len(key: usize, layout: &RowLayout) -> usize {
+    HEAD_BYTES + key + HEAD_BYTES + layout.code_args * CODE_BYTES + (layout.byte_args + layout.kept.len()) * 4
 }
 
 /// The length of the key of a written row, and what stands behind that length.

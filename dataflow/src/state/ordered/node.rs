@@ -7,6 +7,9 @@
 /// Bytes that belong to no string before a node is written anew for them.
 const UNUSED_MIN: u32 = 512;
 
+/// Most nodes are the only ones of small partitions: up to so many strings there is no room for more than twice as many.
+const SMALL: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct Slot<T> {
     head: u64,
@@ -138,6 +141,9 @@ impl<T> Node<T> {
         }
         let at = narrow(self.bytes.len());
         self.bytes.extend_from_slice(bytes);
+        if self.slots.len() == self.slots.capacity() && self.slots.len() < SMALL {
+            self.slots.reserve_exact(self.slots.len().max(1));
+        }
         let slot =
             Slot { head: head(new, self.shared as usize), at, key: narrow(key), len: narrow(bytes.len()), value };
         self.slots.insert(index, slot);

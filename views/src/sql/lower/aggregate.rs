@@ -75,7 +75,7 @@ impl Lowering<'_> {
         };
         let refuse =
             |message: String, hint: &str| Err(Refusal::new(Construct::Name(func.name().to_owned()), message, hint));
-        let args = self.arguments(kind == AggregateFunc::Count && !distinct, &params.args, input, schema)?;
+        let args = self.arguments((&kind, distinct), &params.args, input, schema)?;
         if let Some(arg) = args.first()
             && let Err(hint) = check_argument(&kind, &arg.data_type)
         {
@@ -137,18 +137,19 @@ impl Lowering<'_> {
     /// The arguments; none for a COUNT of a constant, which counts rows (a COUNT(DISTINCT) of one does not).
     fn arguments(
         &self,
-        counts_rows: bool,
+        (kind, distinct): (&AggregateFunc, bool),
         args: &[Expr],
         input: &Flow,
         schema: &SchemaRef,
     ) -> Result<Vec<ScalarExpr>, Refusal> {
-        if counts_rows && matches!(args, [Expr::Literal(value, _)] if !value.is_null()) {
+        if *kind == AggregateFunc::Count && !distinct && matches!(args, [Expr::Literal(value, _)] if !value.is_null()) {
             return Ok(Vec::new());
         }
         let bound = |arg: &Expr| -> Result<ScalarExpr, Refusal> {
             let arg = self.bind(arg, &input.schema, schema)?;
-            // A column of the type NULL has no bits that say so, and its values would be counted.
-            Ok(if arg.data_type == DataType::Null { bind::cast(arg, &DataType::Utf8) } else { arg })
+            // A column of the type NULL has no bits that say so, and its values would be counted. As an extreme it is NULL.
+            let extreme = matches!(kind, AggregateFunc::Min | AggregateFunc::Max);
+            Ok(if arg.data_type == DataType::Null && !extreme { bind::cast(arg, &DataType::Utf8) } else { arg })
         };
         args.iter().map(bound).collect()
     }
@@ -166,6 +167,7 @@ fn check_argument(kind: &AggregateFunc, data_type: &DataType) -> Result<(), &'st
             | DataType::Decimal128(..)
     );
     let ordered = number
+        || *data_type == DataType::Null
         || data_type.is_string()
         || matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Boolean);
     match kind {

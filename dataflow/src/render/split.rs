@@ -1,36 +1,39 @@
-//! The columns of one side of a join, divided between its key and what is kept beside the key: no column is kept twice.
+//! The columns of rows that are kept under keys, divided between the keys and what is kept beside them: no column is kept
+//! twice.
+
+use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
 use arrow::compute::nullif;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use crate::expr::ScalarExpr;
 use crate::repr::{Row, RowCodec};
 
-/// Where a column of a side is.
+/// Where a column is.
 #[derive(Clone, Copy)]
 enum Place {
-    /// In the key, which has it as this column.
+    /// In the keys, as this one.
     Key(usize),
-    /// Beside the key, as this column of the rest.
+    /// Beside the keys, as this column of the rest.
     Rest(usize),
 }
 
-/// The division of one side's columns.
+/// The division of a schema's columns.
 pub(super) struct Split {
     places: Vec<Place>,
-    /// The columns that are kept beside the key, by position in the side's schema.
+    /// The columns that are kept beside the keys, by position in the schema.
     rest: Vec<usize>,
     types: Vec<DataType>,
     codec: RowCodec,
 }
 
 impl Split {
-    /// Divides the columns of `schema`: those that are a key as they stand are in the key.
-    pub(super) fn new(schema: &SchemaRef, keys: &[ScalarExpr]) -> Split {
+    /// Divides the columns of `schema`: those that are a key as they stand are in the keys. Of each key is told which column
+    /// it is, if it is one.
+    pub(super) fn new(schema: &SchemaRef, keys: &[Option<usize>]) -> Split {
         let (mut places, mut rest, mut types) = (Vec::new(), Vec::new(), Vec::new());
         for (index, field) in schema.fields().iter().enumerate() {
-            match keys.iter().position(|key| key.column() == Some(index)) {
+            match keys.iter().position(|key| *key == Some(index)) {
                 Some(key) => places.push(Place::Key(key)),
                 None => {
                     places.push(Place::Rest(rest.len()));
@@ -53,29 +56,29 @@ impl Split {
         Split { places: columns.iter().map(place).collect(), rest, types, codec }
     }
 
-    /// Whether some column is in the key alone.
-    pub(super) fn uses_key(&self) -> bool {
-        self.places.iter().any(|place| matches!(place, Place::Key(_)))
+    /// Whether some column is in one of these keys alone.
+    pub(super) fn uses(&self, keys: Range<usize>) -> bool {
+        self.places.iter().any(|place| matches!(place, Place::Key(key) if keys.contains(key)))
     }
 
-    /// What is kept beside the key, of all columns of a side.
+    /// What is kept beside the keys, of all columns.
     pub(super) fn rest(&self, columns: &[ArrayRef]) -> Vec<ArrayRef> {
         self.rest.iter().map(|column| columns[*column].clone()).collect()
     }
 
-    /// The codec of what is kept beside the key.
+    /// The codec of what is kept beside the keys.
     pub(super) fn codec(&self) -> &RowCodec {
         &self.codec
     }
 
-    /// NULL in every column beside the key.
+    /// NULL in every column beside the keys.
     pub(super) fn nulls(&self) -> Row {
         let nulls: Vec<ArrayRef> = self.types.iter().map(|data_type| new_null_array(data_type, 1)).collect();
         Row::new(self.codec.encode(&nulls).expect("NULLs of the codec's types").get(0))
     }
 
-    /// The columns of a side again, out of those of the keys and the rest's bytes. Where `missing` says so, there is no
-    /// row of this side: the key, which is the other side's, becomes NULL.
+    /// The columns again, out of those of the keys and the rest's bytes. Where `missing` says so, there is no row: the keys,
+    /// which are those of another row, become NULL.
     pub(super) fn columns<'a>(
         &self,
         keys: &[ArrayRef],
