@@ -7,6 +7,7 @@ mod alone;
 mod check;
 mod dropping;
 mod idle;
+mod indexes;
 mod operators;
 mod plans;
 mod quantiles;

@@ -17,6 +17,7 @@ mod example_sql;
 mod figures;
 mod harness;
 mod incremental;
+mod indexes;
 mod kafka;
 mod oracle;
 mod pace;

@@ -13,6 +13,7 @@ mod delivery;
 mod expect;
 mod expressions;
 mod history;
+mod indexes;
 mod peer;
 mod queries;
 mod report;
@@ -177,6 +178,7 @@ fn check(workers: usize) {
     let seen = summary.cases + summary.refused + summary.unusable;
     assert!(seen < 50 || summary.refused * 5 < seen, "too much of the generated SQL is refused");
     assert!(seen < 50 || summary.unusable * 10 < seen, "too many generated cases cannot be judged");
+    assert!(seen < 500 || summary.tally.indexed * 50 > seen, "too few views look indexes up");
     driver.wait_installed(0).expect("nothing is left behind");
     driver.shutdown();
 }

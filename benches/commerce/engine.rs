@@ -100,6 +100,7 @@ impl Running {
             imports,
             plan: planned.plan,
             errors: None,
+            key: None,
             as_of: 0,
         };
         engine.send(Command::Create(Box::new(description)));

@@ -1,6 +1,7 @@
 //! The plan of one dataflow: a list of nodes in dependency order, every choice made, so that rendering is a plain walk.
 
 mod best_groups;
+mod indexed;
 mod join_reduce;
 mod window;
 
@@ -11,6 +12,7 @@ use crate::expr::{Recomputed, ScalarExpr};
 use crate::quantile::Quantile;
 use crate::repr::values::ValueKind;
 use crate::repr::{CollectionId, Delta, RowCodec};
+pub use indexed::Index;
 pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction};
 
 /// The index of a node in [`Plan::nodes`].
@@ -49,6 +51,14 @@ pub enum Op {
         columns: Vec<usize>,
         /// Whether the collection never retracts: then MIN and MAX over it need no multiset.
         append_only: bool,
+    },
+    /// A collection as an index of it keeps it: only joins read it, and their keys over it are the index's, in its order.
+    /// They look rows up where they would otherwise keep a table of their own.
+    Index {
+        /// The rows of the index.
+        index: CollectionId,
+        /// The columns that are read, by position in the index's schema.
+        columns: Vec<usize>,
     },
     /// Map, filter, project: rows for which every filter is true, each turned into the projected columns.
     Mfp {
@@ -370,7 +380,7 @@ impl Op {
     /// The nodes that the operator reads.
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
-            Op::Constant { .. } | Op::Get { .. } => Vec::new(),
+            Op::Constant { .. } | Op::Get { .. } | Op::Index { .. } => Vec::new(),
             Op::Mfp { input, .. }
             | Op::Reduce { input, .. }
             | Op::Distinct { input }
@@ -386,7 +396,7 @@ impl Op {
     /// The operator over other nodes: `rename` gives the new id of each input.
     pub fn with_inputs(mut self, rename: impl Fn(NodeId) -> NodeId) -> Op {
         match &mut self {
-            Op::Constant { .. } | Op::Get { .. } => {}
+            Op::Constant { .. } | Op::Get { .. } | Op::Index { .. } => {}
             Op::Mfp { input, .. }
             | Op::Reduce { input, .. }
             | Op::Distinct { input }
@@ -415,6 +425,11 @@ impl Plan {
     pub fn optimize(&mut self) {
         join_reduce::aggregate_below_joins(self);
         best_groups::keep_best_groups(self);
+    }
+
+    /// Lets joins look up in `indexes` where one of their inputs is a collection that is kept by the join's keys.
+    pub fn use_indexes(&mut self, indexes: &[Index]) {
+        indexed::use_indexes(self, indexes);
     }
 
     /// The node `id`. Panics if there is none.

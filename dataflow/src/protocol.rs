@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use crate::figures::DataflowFigures;
 use crate::plan::Plan;
 use crate::port::PortReader;
-use crate::repr::{Chunk, CollectionId, Delta, ObjectId, Timestamp};
+use crate::repr::{Chunk, CollectionId, Delta, ObjectId, Row, Timestamp};
 
 /// One process's readers of a port, each taken by the worker at whose place in the process it stands.
 #[derive(Clone)]
@@ -50,6 +50,15 @@ pub enum Import {
         /// Its columns.
         schema: SchemaRef,
     },
+    /// The rows of an index, which the plan's joins look up; as [`Import::View`].
+    Index {
+        /// The rows.
+        collection: CollectionId,
+        /// Their columns, those of the key first.
+        schema: SchemaRef,
+        /// How many columns are the key's.
+        key: usize,
+    },
 }
 
 /// What the rows of a port are.
@@ -68,7 +77,9 @@ impl Import {
     /// The collection that is read.
     pub fn collection(&self) -> CollectionId {
         match self {
-            Import::Source { collection, .. } | Import::View { collection, .. } => *collection,
+            Import::Source { collection, .. } | Import::View { collection, .. } | Import::Index { collection, .. } => {
+                *collection
+            }
         }
     }
 }
@@ -86,6 +97,9 @@ pub struct DataflowDescription {
     pub plan: Plan,
     /// A collection of errors among the imports whose rows are errors of `object`, too.
     pub errors: Option<CollectionId>,
+    /// Of an index, how many of the plan's first columns are its key: each row is kept by the worker that owns its key, and
+    /// batches say that times have passed, but not what changed.
+    pub key: Option<usize>,
     /// The first readable time: all earlier history of the imports counts as of this time.
     pub as_of: Timestamp,
 }
@@ -104,6 +118,8 @@ pub enum Command {
         collection: CollectionId,
         /// When.
         at: Timestamp,
+        /// Of an index, the keys whose rows are wanted, different ones; `None` for all rows.
+        keys: Option<Arc<[Row]>>,
     },
     /// Say what the dataflows have done and what they hold. Answered by one [`Response::Measured`] per worker.
     Measure {

@@ -8,6 +8,7 @@ mod context;
 mod errors;
 mod export;
 mod import;
+mod index;
 mod join;
 mod keyed;
 mod meter;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{Scope, Stream};
 
+use crate::expr::ScalarExpr;
 use crate::plan::{Node, NodeId, Op, Plan};
 use crate::protocol::{DataflowDescription, Import};
 use crate::repr::{Chunk, CollectionId, Timestamp};
@@ -32,6 +34,8 @@ use crate::repr::{Chunk, CollectionId, Timestamp};
 pub(crate) use context::{Context, ErrorLog, Flow, InFlight, Outbox, Sealed, Tokens};
 pub(crate) use export::{Exported, tokens};
 pub(crate) use import::{codec_for, decode_delta};
+use index::Indexed;
+use meter::Meter;
 pub(crate) use meter::Meters;
 use mfp::Chunks;
 
@@ -47,15 +51,20 @@ pub(crate) fn render<'scope>(
     context: &mut Context<'_>,
 ) -> Exported {
     let mut imported: BTreeMap<CollectionId, Chunks<'scope>> = BTreeMap::new();
+    let mut indexes: BTreeMap<CollectionId, Indexed<'scope>> = BTreeMap::new();
     for import in &description.imports {
         context.meter = meter_of_import(import.collection(), description, context);
         let stream = match import {
             Import::Source { schema, port, form, .. } => source::source(scope, port, (*form, schema), context),
             Import::View { collection, schema } => import::import(scope, *collection, schema, context),
+            Import::Index { collection, schema, key } => {
+                indexes.insert(*collection, index::import(scope, *collection, (schema, *key), context));
+                continue;
+            }
         };
         imported.insert(import.collection(), Chunks::new(stream));
     }
-    let mut output = render_plan(scope, &description.plan, &imported, context);
+    let mut output = render_plan(scope, &description.plan, (&imported, &indexes), context);
     context.meter = context.meters.output();
     if let Some(collection) = &description.errors {
         let errors = imported.get(collection).expect("the errors of a dataflow are imported").clone();
@@ -65,7 +74,7 @@ pub(crate) fn render<'scope>(
 }
 
 /// The time that an import takes is that of the first node that gets its rows; what no node gets is of the end.
-fn meter_of_import(collection: CollectionId, description: &DataflowDescription, context: &Context<'_>) -> meter::Meter {
+fn meter_of_import(collection: CollectionId, description: &DataflowDescription, context: &Context<'_>) -> Meter {
     let gets = |node: &Node| matches!(&node.op, Op::Get { collection: got, .. } if *got == collection);
     let first = description.plan.nodes.iter().position(gets);
     first.map_or_else(|| context.meters.output(), |index| context.meters.of(NodeId(index))).inside()
@@ -74,32 +83,72 @@ fn meter_of_import(collection: CollectionId, description: &DataflowDescription, 
 fn render_plan<'scope>(
     scope: Scope<'scope, Timestamp>,
     plan: &Plan,
-    imported: &BTreeMap<CollectionId, Chunks<'scope>>,
+    (imported, indexes): (&BTreeMap<CollectionId, Chunks<'scope>>, &BTreeMap<CollectionId, Indexed<'scope>>),
     context: &mut Context<'_>,
 ) -> Chunks<'scope> {
     let mut readers = vec![0usize; plan.nodes.len()];
     for node in &plan.nodes {
         node.op.inputs().iter().for_each(|input| readers[input.0] += 1);
     }
-    let mut rendered: Vec<Chunks<'scope>> = Vec::with_capacity(plan.nodes.len());
+    let mut rendered: Vec<Rendered<'scope>> = Vec::with_capacity(plan.nodes.len());
     for (index, node) in plan.nodes.iter().enumerate() {
         context.meter = context.meters.of(NodeId(index));
+        if let Op::Index { index, .. } = &node.op {
+            let indexed = indexes.get(index).expect("every index that a plan reads is imported").clone();
+            rendered.push(Rendered::Index(indexed, context.meter.clone()));
+            continue;
+        }
         let chunks = render_node(scope, plan, node, &rendered, imported, context);
         // What several read is computed once.
-        rendered.push(if readers[index] > 1 { Chunks::new(chunks.into_stream()) } else { chunks });
+        let chunks = if readers[index] > 1 { Chunks::new(chunks.into_stream()) } else { chunks };
+        rendered.push(Rendered::Chunks(chunks));
     }
-    rendered.pop().expect("a plan has at least one node")
+    rendered.pop().expect("a plan has at least one node").chunks()
+}
+
+/// A node of the plan.
+enum Rendered<'scope> {
+    /// What leaves it.
+    Chunks(Chunks<'scope>),
+    /// An index, which only joins read, and the meter of the node.
+    Index(Indexed<'scope>, Meter),
+}
+
+impl<'scope> Rendered<'scope> {
+    /// What leaves the node. Panics if it is an index: then the plan is broken.
+    fn chunks(&self) -> Chunks<'scope> {
+        match self {
+            Rendered::Chunks(chunks) => chunks.clone(),
+            Rendered::Index(..) => panic!("an index is read by joins only"),
+        }
+    }
+}
+
+/// An input of a join.
+fn side<'scope, 'a>(
+    plan: &'a Plan,
+    (input, keys): (NodeId, &'a [ScalarExpr]),
+    rendered: &[Rendered<'scope>],
+) -> join::Side<'scope, 'a> {
+    let Node { op, schema } = plan.node(input);
+    let rows = match (&rendered[input.0], op) {
+        (Rendered::Index(index, meter), Op::Index { columns, .. }) => {
+            join::SideRows::Index(index.clone(), columns, meter.clone())
+        }
+        (rendered, _) => join::SideRows::Chunks(rendered.chunks()),
+    };
+    join::Side { rows, schema: schema.clone(), keys }
 }
 
 fn render_node<'scope>(
     scope: Scope<'scope, Timestamp>,
     plan: &Plan,
     Node { op, schema }: &Node,
-    rendered: &[Chunks<'scope>],
+    rendered: &[Rendered<'scope>],
     imported: &BTreeMap<CollectionId, Chunks<'scope>>,
     context: &Context<'_>,
 ) -> Chunks<'scope> {
-    let input = |id: &NodeId| rendered[id.0].clone();
+    let input = |id: &NodeId| rendered[id.0].chunks();
     let schema_of = |id: &NodeId| plan.node(*id).schema.clone();
     match op {
         Op::Constant { rows } => {
@@ -110,10 +159,11 @@ fn render_node<'scope>(
             let chunks = imported.get(collection).expect("everything a plan gets is imported").clone();
             chunks.columns(columns, schema, &context.meter)
         }
+        Op::Index { .. } => unreachable!("an index is rendered by the joins that read it"),
         Op::Mfp { input: id, filters, project } => input(id).mfp(&schema_of(id), filters, project, schema, context),
         Op::Join { left, right, kind, left_keys, right_keys, null_equals_null, filter } => Chunks::new(join::join(
-            join::Side { chunks: input(left), schema: schema_of(left), keys: left_keys },
-            join::Side { chunks: input(right), schema: schema_of(right), keys: right_keys },
+            side(plan, (*left, left_keys), rendered),
+            side(plan, (*right, right_keys), rendered),
             join::Shape { kind: *kind, null_equals_null: *null_equals_null, filter: filter.as_ref() },
             schema,
             context,

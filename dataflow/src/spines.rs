@@ -5,6 +5,7 @@
 //! itself: an operator between it and the arrangement would have to be woken at every tick.
 
 mod arranger;
+mod lookup;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 
 pub(crate) use arranger::RowArranger;
+pub(crate) use lookup::{Lookup, for_each_row_of};
 
 use crate::figures::Held;
 use crate::repr::{Diff, Row, Timestamp};

@@ -12,8 +12,8 @@ use crate::protocol::{Command, DataflowDescription, Response};
 use crate::render::{
     Context, ErrorLog, Exported, Flow, InFlight, Meters, Outbox, Sealed, codec_for, decode_delta, render, tokens,
 };
-use crate::repr::{CollectionId, Diff, ObjectId, Part, RowBlock, Timestamp};
-use crate::spines::{compact, for_each_row_at, held};
+use crate::repr::{CollectionId, Diff, ObjectId, Part, Row, RowBlock, Timestamp};
+use crate::spines::{compact, for_each_row_at, for_each_row_of, held};
 
 /// Rows in one delta of a peek's answer.
 const PEEK_ROWS: usize = 8_192;
@@ -100,7 +100,7 @@ impl WorkerState<'_> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Create(description) => self.create(&description),
-            Command::Peek { peek, collection, at } => self.peek(peek, collection, at),
+            Command::Peek { peek, collection, at, keys } => self.peek(peek, (collection, at), keys.as_deref()),
             Command::Measure { measure } => self.measure(measure),
             Command::AllowCompaction { since } => {
                 for (object, since) in since.iter() {
@@ -153,7 +153,7 @@ impl WorkerState<'_> {
         self.installed_changed = true;
     }
 
-    fn peek(&mut self, peek: u64, collection: CollectionId, at: Timestamp) {
+    fn peek(&mut self, peek: u64, (collection, at): (CollectionId, Timestamp), keys: Option<&[Row]>) {
         let mut rows = Vec::new();
         if let Some(installed) = self.installed.get_mut(&collection.object) {
             let (trace, schema) = match collection.part {
@@ -162,7 +162,7 @@ impl WorkerState<'_> {
             };
             let codec = codec_for(&schema);
             let (mut block, mut diffs): (RowBlock, Vec<Diff>) = Default::default();
-            for_each_row_at(trace, at, |row, diff| {
+            let visit = |row: &[u8], diff: Diff| {
                 block.push(row);
                 diffs.push(diff);
                 if block.len() >= PEEK_ROWS {
@@ -170,7 +170,11 @@ impl WorkerState<'_> {
                     block.clear();
                     diffs.clear();
                 }
-            });
+            };
+            match keys {
+                None => for_each_row_at(trace, at, visit),
+                Some(keys) => for_each_row_of(trace, keys, at, visit),
+            }
             if !block.is_empty() {
                 rows.push(decode_delta(&block, &diffs, &codec, &schema));
             }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -165,6 +166,17 @@ impl Driver {
 
     /// Creates a dataflow and starts to collect what it exports.
     pub(crate) fn create(&mut self, object: ObjectId, imports: Vec<Import>, plan: Plan, as_of: Timestamp) {
+        self.create_keyed(object, imports, (plan, None), as_of);
+    }
+
+    /// Creates a dataflow; that of an index has a key.
+    pub(crate) fn create_keyed(
+        &mut self,
+        object: ObjectId,
+        imports: Vec<Import>,
+        (plan, key): (Plan, Option<usize>),
+        as_of: Timestamp,
+    ) {
         let export = Export {
             as_of,
             uppers: vec![as_of; self.workers],
@@ -175,7 +187,7 @@ impl Driver {
         };
         self.exports.insert(object, export);
         let name = format!("view_{}", object.0);
-        let description = DataflowDescription { object, name, imports, plan, errors: None, as_of };
+        let description = DataflowDescription { object, name, imports, plan, errors: None, key, as_of };
         self.send(Command::Create(Box::new(description)));
     }
 
@@ -241,10 +253,20 @@ impl Driver {
 
     /// Reads a collection at one closed time.
     pub(crate) fn peek(&mut self, collection: CollectionId, at: Timestamp) -> Result<Rows, Stalled> {
+        self.peek_keys(collection, at, None)
+    }
+
+    /// Reads an index at one closed time: all rows, or those that begin with one of `keys`.
+    pub(crate) fn peek_keys(
+        &mut self,
+        collection: CollectionId,
+        at: Timestamp,
+        keys: Option<Arc<[headwater_dataflow::repr::Row]>>,
+    ) -> Result<Rows, Stalled> {
         let peek = self.next_peek;
         self.next_peek += 1;
         self.peeks.insert(peek, vec![None; self.workers]);
-        self.send(Command::Peek { peek, collection, at });
+        self.send(Command::Peek { peek, collection, at, keys });
         let what = format!("the peek of {collection} at {at}");
         self.until(&what, |driver| driver.peeks[&peek].iter().all(Option::is_some))?;
         let mut rows = Rows::new();

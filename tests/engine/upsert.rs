@@ -179,7 +179,7 @@ fn create(world: &mut World, driver: &mut Driver, rule: &Rule, as_of: Timestamp)
         Import::Source { collection, port, .. } => {
             Import::Source { collection, schema: numbered(), port, form: PortForm::Numbered }
         }
-        view @ Import::View { .. } => view,
+        other @ (Import::View { .. } | Import::Index { .. }) => other,
     };
     let imports = std::mem::take(&mut seam.imports).into_iter().map(numbered).collect();
     let object = driver.new_object();

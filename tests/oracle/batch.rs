@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use headwater_dataflow::repr::{CollectionId, Diff};
-use headwater_views::sql::{self, Relation, RelationKind, Relations, SqlError};
+use headwater_dataflow::plan::Index;
+use headwater_dataflow::repr::{CollectionId, Diff, RowCodec};
+use headwater_views::sql::{self, IndexLookup, NamedIndex, Relation, RelationKind, Relations, SqlError};
 use tokio::runtime::Runtime;
 
 use crate::engine::rows::{Row, Rows, Value, add, add_all, batch_of, multiset};
@@ -14,6 +16,7 @@ use crate::engine::rows::{Row, Rows, Value, add, add_all, batch_of, multiset};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     relations: BTreeMap<String, Relation>,
+    indexes: Vec<NamedIndex>,
 }
 
 impl Names {
@@ -27,6 +30,11 @@ impl Names {
     ) {
         let kind = RelationKind::Collection { collection, schema, append_only };
         self.relations.insert(name.to_owned(), Relation { name: name.to_owned(), kind });
+    }
+
+    /// Adds an index of a collection.
+    pub(crate) fn add_index(&mut self, name: &str, index: Index) {
+        self.indexes.push(NamedIndex { name: name.to_owned(), index });
     }
 
     /// Adds a view that is inlined.
@@ -43,6 +51,10 @@ impl Relations for Names {
 
     fn names(&self) -> Vec<String> {
         self.relations.keys().cloned().collect()
+    }
+
+    fn indexes(&self, collection: CollectionId) -> Vec<NamedIndex> {
+        self.indexes.iter().filter(|named| named.index.of == collection).cloned().collect()
     }
 }
 
@@ -71,8 +83,32 @@ impl Batch {
         let planned = sql::plan_read(query, names)?;
         let schema = planned.schema();
         let tables = planned.collections().iter().map(|id| (*id, batches(&contents[id]))).collect();
-        let answer = self.runtime.block_on(planned.run(tables))?;
-        Ok(Answer { schema, rows: multiset(&answer) })
+        let lookups = planned.lookups().clone();
+        let answer = multiset(&self.runtime.block_on(planned.run(tables))?);
+        if !lookups.is_empty() {
+            self.look_up(query, names, contents, &lookups, &answer);
+        }
+        Ok(Answer { schema, rows: answer })
+    }
+
+    /// A read that looks its rows up in indexes has the answer of one that gets all of them.
+    fn look_up(
+        &self,
+        query: &str,
+        names: &Names,
+        contents: &Contents,
+        lookups: &BTreeMap<CollectionId, IndexLookup>,
+        answer: &Rows,
+    ) {
+        let planned = sql::plan_read(query, names).expect("it was planned before");
+        let some = |id: &CollectionId| {
+            let all = batches(&contents[id]);
+            let lookup = lookups.get(id);
+            (*id, all.iter().map(|all| lookup.map_or_else(|| all.clone(), |lookup| looked_up(lookup, all))).collect())
+        };
+        let tables = planned.collections().iter().map(some).collect();
+        let looked_up = self.runtime.block_on(planned.run(tables)).expect("fewer rows bring no error");
+        assert_eq!(multiset(&looked_up), *answer, "by {lookups:?}: {query}");
     }
 
     /// The rows of the `units` on which `probe` (a query over the relation `core`) succeeds, and how many errors the others
@@ -127,6 +163,19 @@ impl Unit {
         }
         groups.into_values().map(|rows| Unit { rows, errors: 1 }).collect()
     }
+}
+
+/// The rows that an index finds for a read.
+fn looked_up(lookup: &IndexLookup, all: &RecordBatch) -> RecordBatch {
+    // The order of the index, back from the places of the collection's columns in it.
+    let mut order: Vec<usize> = (0..lookup.columns.len()).collect();
+    order.sort_unstable_by_key(|column| lookup.columns[*column]);
+    let columns: Vec<_> = order.iter().map(|column| all.column(*column).clone()).collect();
+    let codec = RowCodec::new(columns.iter().map(|column| column.data_type())).expect("rows can be encoded");
+    let rows = codec.encode(&columns).expect("they have their types");
+    let wanted = |row: usize| Some(lookup.keys.iter().any(|key| rows.get(row).starts_with(key.bytes())));
+    let mask: BooleanArray = (0..all.num_rows()).map(wanted).collect();
+    filter_record_batch(all, &mask).expect("a mask as long as the batch")
 }
 
 fn batches((schema, rows): &(SchemaRef, Rows)) -> Vec<RecordBatch> {

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::case::Case;
 use super::history::{Change, History};
+use super::indexes::PlacedIndex;
 use crate::engine::driver::{Driver, Stalled};
 use crate::engine::rows::{Row, Rows, delta_of};
 
@@ -39,6 +40,7 @@ pub(crate) struct Delivery<'a> {
     pub(crate) history: &'a History,
     /// Per table its collection and columns.
     pub(crate) tables: &'a [(CollectionId, SchemaRef)],
+    indexes: &'a [PlacedIndex],
     /// The columns of the views' collections.
     schemas: BTreeMap<CollectionId, SchemaRef>,
     rng: ChaCha8Rng,
@@ -49,9 +51,14 @@ pub(crate) struct Delivery<'a> {
 
 impl<'a> Delivery<'a> {
     /// A delivery whose chances come out of the case's seed.
-    pub(crate) fn new(case: &'a Case, history: &'a History, tables: &'a [(CollectionId, SchemaRef)]) -> Delivery<'a> {
+    pub(crate) fn new(
+        case: &'a Case,
+        history: &'a History,
+        tables: &'a [(CollectionId, SchemaRef)],
+        indexes: &'a [PlacedIndex],
+    ) -> Delivery<'a> {
         let rng = ChaCha8Rng::seed_from_u64(case.seed ^ 0x5EED);
-        Delivery { case, history, tables, schemas: BTreeMap::new(), rng, lanes: Vec::new(), held: Vec::new() }
+        Delivery { case, history, tables, indexes, schemas: BTreeMap::new(), rng, lanes: Vec::new(), held: Vec::new() }
     }
 
     /// Creates all views and feeds everything; returns when every view has closed the last time.
@@ -59,8 +66,12 @@ impl<'a> Delivery<'a> {
         for placed in &*views {
             self.schemas.insert(placed.object.rows(), placed.planned.schema.clone());
         }
+        for placed in self.indexes {
+            self.schemas.insert(placed.object.rows(), placed.planned.schema.clone());
+        }
         let last = self.history.changes.len() - 1;
         let mut fed = self.case.views.iter().map(|view| view.created).min().unwrap_or(last);
+        self.create_indexes(driver, None, fed);
         self.create_due(driver, views, fed)?;
         while fed < last {
             let group = if self.rng.random_bool(0.4) { last - fed } else { self.rng.random_range(1..=last - fed) };
@@ -74,7 +85,10 @@ impl<'a> Delivery<'a> {
             }
             if !self.case.long_history {
                 let created = self.case.views.iter().zip(&*views).filter(|(view, _)| view.created <= fed);
-                driver.allow_compaction(created.map(|(_, placed)| placed.object), self.history.changes[fed].time);
+                let there = |placed: &&PlacedIndex| placed.view.is_none_or(|of| self.case.views[of].created <= fed);
+                let indexes = self.indexes.iter().filter(there).map(|placed| placed.object);
+                let objects = created.map(|(_, placed)| placed.object).chain(indexes);
+                driver.allow_compaction(objects, self.history.changes[fed].time);
             }
         }
         for feed in self.held.drain(..) {
@@ -98,20 +112,53 @@ impl<'a> Delivery<'a> {
         for index in 0..views.len() {
             if self.case.views[index].created == fed {
                 self.create(driver, &mut views[index], self.case.views[index].as_of, fed)?;
+                self.create_indexes(driver, Some(index), fed);
             }
         }
         Ok(())
     }
 
+    /// Creates the indexes of a view, or of the tables, after change `fed`.
+    fn create_indexes(&mut self, driver: &mut Driver, view: Option<usize>, fed: usize) {
+        for placed in self.indexes.iter().filter(|placed| placed.view == view) {
+            let plan = (&placed.planned, Some(placed.index.key));
+            self.create_dataflow(driver, placed.object, plan, placed.as_of, fed);
+        }
+    }
+
     /// Creates one view after change `fed` with everything up to change `as_of` as its snapshot.
     fn create(&mut self, driver: &mut Driver, placed: &mut Placed, as_of: usize, fed: usize) -> Result<(), Stalled> {
+        self.create_dataflow(driver, placed.object, (&placed.planned, None), (as_of, placed.as_of), fed);
+        if !self.case.long_history {
+            // Nothing holds old times back: read at once what is about to pass.
+            driver.wait_upper(placed.object, placed.as_of + 1)?;
+            let rows = driver.peek(placed.object.rows(), placed.as_of)?;
+            let errors = driver.peek(placed.object.errors(), placed.as_of)?;
+            placed.at_as_of = Some((rows, errors));
+        }
+        Ok(())
+    }
+
+    /// Creates the dataflow of a view, or of an index, as of a change and a time, after change `fed`.
+    fn create_dataflow(
+        &mut self,
+        driver: &mut Driver,
+        object: ObjectId,
+        (planned, key): (&PlannedView, Option<usize>),
+        (as_of, time): (usize, Timestamp),
+        fed: usize,
+    ) {
         let mut imports = Vec::new();
         let mut feeds = Vec::new();
-        for collection in &placed.planned.imports {
+        for collection in &planned.imports {
             let table = self.tables.iter().position(|(id, _)| id == collection);
             if table.is_none() && collection.object != ObjectId(0) {
                 let schema = self.schemas[collection].clone();
-                imports.push(Import::View { collection: *collection, schema });
+                let index = self.indexes.iter().find(|placed| placed.object.rows() == *collection);
+                imports.push(match index {
+                    Some(placed) => Import::Index { collection: *collection, schema, key: placed.index.key },
+                    None => Import::View { collection: *collection, schema },
+                });
                 continue;
             }
             let schema = table.map_or_else(|| Arc::new(Schema::empty()), |table| self.tables[table].1.clone());
@@ -119,7 +166,7 @@ impl<'a> Delivery<'a> {
             imports.push(import);
             feeds.push(Lane { table, feed });
         }
-        driver.create(placed.object, imports, placed.planned.plan.clone(), placed.as_of);
+        driver.create_keyed(object, imports, (planned.plan.clone(), key), time);
         let hold = self.case.long_history && self.rng.random_bool(0.2);
         for lane in &feeds {
             self.snapshot(lane, as_of);
@@ -134,14 +181,6 @@ impl<'a> Delivery<'a> {
             }
         }
         self.lanes.extend(feeds);
-        if !self.case.long_history {
-            // Nothing holds old times back: read at once what is about to pass.
-            driver.wait_upper(placed.object, placed.as_of + 1)?;
-            let rows = driver.peek(placed.object.rows(), placed.as_of)?;
-            let errors = driver.peek(placed.object.errors(), placed.as_of)?;
-            placed.at_as_of = Some((rows, errors));
-        }
-        Ok(())
     }
 
     fn snapshot(&mut self, lane: &Lane, as_of: usize) {

@@ -14,6 +14,7 @@ use super::case::Case;
 use super::delivery::{Delivery, Placed};
 use super::expect::{Expected, Reader, Unusable, expectations};
 use super::history::History;
+use super::indexes::{Indexes, PlacedIndex};
 use super::peer::Peer;
 use crate::engine::driver::{Driver, Stalled};
 use crate::engine::rows::{Rows, add_all, difference};
@@ -37,6 +38,8 @@ pub(crate) enum Outcome {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) views: usize,
+    /// Views that look indexes up.
+    pub(crate) indexed: usize,
     pub(crate) states: usize,
     pub(crate) rows: usize,
     /// States without rows and errors.
@@ -51,6 +54,7 @@ impl Tally {
     /// Adds another tally.
     pub(crate) fn add(&mut self, other: Tally) {
         self.views += other.views;
+        self.indexed += other.indexed;
         self.states += other.states;
         self.rows += other.rows;
         self.empty += other.empty;
@@ -64,6 +68,7 @@ struct Placement {
     names: Names,
     tables: Vec<(CollectionId, SchemaRef)>,
     views: Vec<Placed>,
+    indexes: Vec<PlacedIndex>,
     readers: Vec<Reader>,
 }
 
@@ -103,7 +108,7 @@ pub(crate) fn run_with(
     mut peer: Option<&mut Peer>,
 ) -> Outcome {
     let first = driver.next_object();
-    let Placement { names, tables, mut views, readers } = match place(case, driver) {
+    let Placement { names, tables, mut views, indexes, readers } = match place(case, driver) {
         Ok(placement) => placement,
         Err(refused) => return refused,
     };
@@ -114,7 +119,7 @@ pub(crate) fn run_with(
     if let Some(peer) = &mut peer {
         peer.begin(case.seed, first);
     }
-    match observe(case, fed, driver, (&tables, &mut views), &expected, peer) {
+    match observe(case, fed, driver, (&tables, &indexes, &mut views), &expected, peer) {
         Ok(Ok(tally)) => Outcome::Right(tally),
         Ok(Err(wrong)) => Outcome::Wrong(wrong),
         Err(stalled) => Outcome::Stalled(stalled),
@@ -129,13 +134,13 @@ pub(crate) fn take_part(
     wait: impl FnOnce(),
 ) -> Result<(), Stalled> {
     let placement = place(case, driver).map_err(|refused| Stalled(format!("the other process says {refused:?}")))?;
-    let Placement { tables, mut views, .. } = placement;
-    Delivery::new(case, &case.history, &tables).run(driver, &mut views)?;
+    let Placement { tables, mut views, indexes, .. } = placement;
+    Delivery::new(case, &case.history, &tables, &indexes).run(driver, &mut views)?;
     for placed in &views {
         show(see(case, placed, driver)?);
     }
     wait();
-    drop_all(&views, driver)
+    drop_all(&views, &indexes, driver)
 }
 
 fn place(case: &Case, driver: &mut Driver) -> Result<Placement, Outcome> {
@@ -144,13 +149,14 @@ fn place(case: &Case, driver: &mut Driver) -> Result<Placement, Outcome> {
     for (table, (collection, schema)) in case.tables.iter().zip(&tables) {
         names.add_collection(&table.name, *collection, schema.clone(), table.append_only);
     }
+    let mut indexes = Indexes::of_tables(case, &mut names, driver);
     for (name, query) in &case.inlined {
         names.add_view(name, &query.sql());
     }
     let mut views: Vec<Placed> = Vec::new();
     let mut readers = Vec::new();
     let mut gaps = ChaCha8Rng::seed_from_u64(case.seed ^ 0x6A9);
-    for view in &case.views {
+    for (place, view) in case.views.iter().enumerate() {
         let text = view.check.sql();
         let planned = sql::plan_view(&text, &names).map_err(|error| Outcome::Refused(text, error))?;
         let object = driver.new_object();
@@ -164,24 +170,26 @@ fn place(case: &Case, driver: &mut Driver) -> Result<Placement, Outcome> {
         // It may read earlier views: its as_of must not be before theirs.
         let readable = case.views.iter().zip(&views).filter(|(earlier, _)| earlier.as_of <= view.as_of);
         let as_of = readable.map(|(_, placed)| placed.as_of).fold(as_of, Timestamp::max);
+        indexes.of_view((case, place), (&planned, as_of), &mut names, driver);
         views.push(Placed { object, planned, as_of, at_as_of: None });
     }
-    Ok(Placement { names, tables, views, readers })
+    Ok(Placement { names, tables, views, indexes: indexes.placed, readers })
 }
 
 fn observe(
     case: &Case,
     fed: &History,
     driver: &mut Driver,
-    (tables, views): (&[(CollectionId, SchemaRef)], &mut [Placed]),
+    (tables, indexes, views): (&[(CollectionId, SchemaRef)], &[PlacedIndex], &mut [Placed]),
     expected: &[Vec<Expected>],
     mut peer: Option<&mut Peer>,
 ) -> Result<Result<Tally, String>, Stalled> {
-    Delivery::new(case, fed, tables).run(driver, views)?;
+    Delivery::new(case, fed, tables, indexes).run(driver, views)?;
     let mut tally = Tally::default();
     let mut wrong = String::new();
     for (index, placed) in views.iter().enumerate() {
         tally.views += 1;
+        tally.indexed += usize::from(!placed.planned.indexes().is_empty());
         let mut seen = see(case, placed, driver)?;
         if let Some(peer) = &mut peer {
             seen.add(&peer.seen()?);
@@ -191,15 +199,18 @@ fn observe(
     if let Some(peer) = peer {
         peer.end();
     }
-    drop_all(views, driver)?;
+    drop_all(views, indexes, driver)?;
     for violation in driver.violations.drain(..) {
         let _ = writeln!(wrong, "{violation}");
     }
     Ok(if wrong.is_empty() { Ok(tally) } else { Err(wrong) })
 }
 
-fn drop_all(views: &[Placed], driver: &mut Driver) -> Result<(), Stalled> {
-    let objects: Vec<_> = views.iter().rev().map(|placed| placed.object).collect();
+fn drop_all(views: &[Placed], indexes: &[PlacedIndex], driver: &mut Driver) -> Result<(), Stalled> {
+    let objects = views.iter().map(|placed| placed.object).chain(indexes.iter().map(|placed| placed.object));
+    // Who reads has a greater number than what is read.
+    let mut objects: Vec<_> = objects.collect();
+    objects.sort_unstable_by(|a, b| b.cmp(a));
     driver.drop_views(&objects)
 }
 

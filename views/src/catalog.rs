@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use headwater_connectors::source::{Pace, SourceDescription};
+use headwater_dataflow::plan::Index;
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, errors_schema};
 
-use crate::sql::{ObjectKind, PlannedView, Relation, RelationKind, Relations, Table};
+use crate::sql::{NamedIndex, ObjectKind, PlannedView, Relation, RelationKind, Relations, Table};
 
 /// The ending of the name of an object's errors relation.
 pub const ERRORS_SUFFIX: &str = "$errors";
@@ -60,6 +61,13 @@ pub enum Definition {
     },
     /// A query whose answer is maintained.
     MaterializedView(Box<PlannedView>),
+    /// Rows of another object once more, found by some of their columns.
+    Index {
+        /// Of what, by what.
+        index: Index,
+        /// How it is maintained.
+        planned: Box<PlannedView>,
+    },
 }
 
 impl Object {
@@ -70,6 +78,7 @@ impl Object {
             Definition::Table { .. } => ObjectKind::Table,
             Definition::View { .. } => ObjectKind::View,
             Definition::MaterializedView(_) => ObjectKind::MaterializedView,
+            Definition::Index { .. } => ObjectKind::Index,
         }
     }
 
@@ -80,13 +89,15 @@ impl Object {
         Some(Object { definition: Definition::Source { description, table: table.clone() }, ..self.clone() })
     }
 
-    /// How a dataflow maintains the object, if one does: materialised views, tables and enveloped sources. Other sources
+    /// How a dataflow maintains the object, if one does: materialised views, tables, indexes and enveloped sources. Other sources
     /// are read from the log.
     pub fn maintained(&self) -> Option<&PlannedView> {
         match &self.definition {
             Definition::Source { table, .. } => table.as_deref(),
             Definition::View { .. } => None,
-            Definition::Table { planned, .. } | Definition::MaterializedView(planned) => Some(planned),
+            Definition::Table { planned, .. }
+            | Definition::MaterializedView(planned)
+            | Definition::Index { planned, .. } => Some(planned),
         }
     }
 
@@ -166,14 +177,15 @@ impl Catalog {
         self.names.values().filter_map(|id| self.objects.get(id))
     }
 
-    /// The collection that a name stands for and its object: `name`, or `name$errors`. Views have none.
+    /// The collection that a name stands for and its object: `name`, or `name$errors`. Views have none, and
+    /// those of an index are nobody's business.
     pub fn collection(&self, name: &str) -> Option<(CollectionId, &Arc<Object>)> {
         let (object, part) = match self.find(name) {
             Some(object) => (object, Part::Rows),
             None => (self.find(name.strip_suffix(ERRORS_SUFFIX)?)?, Part::Errors),
         };
         let collection = CollectionId { object: object.id, part };
-        (object.kind() != ObjectKind::View).then_some((collection, object))
+        (!matches!(object.kind(), ObjectKind::View | ObjectKind::Index)).then_some((collection, object))
     }
 
     /// The object that a name that was found in a query belongs to.
@@ -221,7 +233,7 @@ impl Relations for Catalog {
                 let append_only = match owner.kind() {
                     ObjectKind::Source => true,
                     ObjectKind::MaterializedView | ObjectKind::Table => false,
-                    ObjectKind::View => return None,
+                    ObjectKind::View | ObjectKind::Index => return None,
                 };
                 let collection = owner.id.errors();
                 let kind = RelationKind::Collection { collection, schema: errors_schema(), append_only };
@@ -230,6 +242,10 @@ impl Relations for Catalog {
         };
         let kind = match &object.definition {
             Definition::View { query } => RelationKind::View { query: query.clone() },
+            Definition::Index { index, .. } => {
+                let of = self.objects.get(&index.of.object).map_or_else(String::new, |object| object.name.clone());
+                RelationKind::Index { of }
+            }
             Definition::Source { .. } | Definition::Table { .. } | Definition::MaterializedView(_) => {
                 RelationKind::Collection {
                     collection: object.id.rows(),
@@ -243,13 +259,23 @@ impl Relations for Catalog {
 
     fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for object in self.by_name() {
+        for object in self.by_name().filter(|object| object.kind() != ObjectKind::Index) {
             names.push(object.name.clone());
             if object.kind() != ObjectKind::View {
                 names.push(format!("{}{ERRORS_SUFFIX}", object.name));
             }
         }
         names
+    }
+
+    fn indexes(&self, collection: CollectionId) -> Vec<NamedIndex> {
+        let index = |object: &Arc<Object>| match &object.definition {
+            Definition::Index { index, .. } if index.of == collection => {
+                Some(NamedIndex { name: object.name.clone(), index: index.clone() })
+            }
+            _ => None,
+        };
+        self.objects.range(collection.object..).filter_map(|(_, object)| index(object)).collect()
     }
 }
 

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender};
 use headwater_dataflow::protocol::{Command, DataflowDescription, Response};
-use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
+use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Row, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -61,7 +61,7 @@ pub type Peeked = oneshot::Receiver<Vec<Delta>>;
 
 enum HubCommand {
     Create { description: Box<DataflowDescription>, history_ms: u64, schema: SchemaRef },
-    Peek { collection: CollectionId, at: Timestamp, reply: oneshot::Sender<Vec<Delta>> },
+    Peek { collection: CollectionId, at: Timestamp, keys: Option<Arc<[Row]>>, reply: oneshot::Sender<Vec<Delta>> },
     Measure { reply: oneshot::Sender<Arc<Figures>> },
     Close { object: ObjectId, reason: String },
     Release { object: ObjectId },
@@ -153,8 +153,13 @@ impl Hub {
     /// Reads a collection at one time; since <= `at` < upper as [`Hub::frontiers`] shows it. The receiver errs if the view
     /// is dropped, or the time passes out of its history, before the workers have read it.
     pub fn peek(&self, collection: CollectionId, at: Timestamp) -> Peeked {
+        self.peek_keys(collection, at, None)
+    }
+
+    /// As [`Hub::peek`], but of an index only the rows that begin with one of `keys`, if there are any.
+    pub fn peek_keys(&self, collection: CollectionId, at: Timestamp, keys: Option<Arc<[Row]>>) -> Peeked {
         let (reply, answer) = oneshot::channel();
-        self.command(HubCommand::Peek { collection, at, reply });
+        self.command(HubCommand::Peek { collection, at, keys, reply });
         answer
     }
 

@@ -163,6 +163,24 @@ impl Objects {
         write_family(encoder, ("table_serving", "1 if the table can be read", None), MetricType::Gauge, serving)
     }
 
+    fn indexes(encoder: &mut DescriptorEncoder<'_>, objects: &[ObservedObject]) -> fmt::Result {
+        let of = |value: fn(&ObservedObject) -> f64| {
+            let indexes = objects.iter().filter(|object| object.kind == ObjectKind::Index);
+            indexes
+                .map(move |index| ([("index", index.name.clone())], ConstGauge::new(value(index))))
+                .collect::<Vec<_>>()
+        };
+        let gauge = MetricType::Gauge;
+        let serving = ("index_serving", "1 if the index has caught up with what it is an index of", None);
+        write_family(encoder, serving, gauge, of(|index| flag(index.serving)))?;
+        let fresh = ("index_freshness", "Age of the newest time that can be looked up", Some(Unit::Seconds));
+        write_family(encoder, fresh, gauge, of(|index| seconds(index.freshness_ms)))?;
+        let records = of(|index| count(index.figures.held.unwrap_or_default().records));
+        write_family(encoder, ("index_held_records", "Records that the index holds", None), gauge, records)?;
+        let held = ("index_held", "Memory that the index holds, about", Some(Unit::Bytes));
+        write_family(encoder, held, gauge, of(|index| count(index.figures.held.unwrap_or_default().bytes)))
+    }
+
     fn sources(encoder: &mut DescriptorEncoder<'_>, objects: &[ObservedObject]) -> fmt::Result {
         let of = |value: fn(&ObservedObject) -> u64| {
             let sources = objects.iter().filter(|object| object.kind == ObjectKind::Source);
@@ -202,6 +220,7 @@ impl Collector for Objects {
         Objects::views(encoder, &observed.objects)?;
         Objects::sources(encoder, &observed.objects)?;
         Objects::tables(encoder, &observed.objects)?;
+        Objects::indexes(encoder, &observed.objects)?;
         let bound = ("bound_timestamp", "The last durable time, since the Unix epoch", Some(Unit::Seconds));
         write(encoder, bound, &ConstGauge::new(seconds(observed.bound)))?;
         let subscriptions = ("subscriptions", "Open subscriptions", None);

@@ -6,6 +6,7 @@
 mod envelope;
 mod error;
 mod explain;
+mod index;
 mod locate;
 mod lower;
 mod names;
@@ -22,11 +23,12 @@ use headwater_dataflow::repr::CollectionId;
 pub use envelope::{plan_envelope, record_schema};
 pub use error::{Position, SqlError, SqlErrorKind};
 pub use explain::{Measured, Notice, explain, explain_analyzed, explain_plan, notices};
+pub use index::{NamedIndex, plan_index};
 pub use plan::{PlannedView, plan_view, plan_view_as};
-pub use read::{PlannedRead, plan_read};
+pub use read::{IndexLookup, PlannedRead, plan_read};
 pub use statement::{
-    AlterSource, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, Order, PaceChange, Parsed,
-    Show, Statement, Write, analyzed_query, parse,
+    AlterSource, CreateIndex, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, Order,
+    PaceChange, Parsed, Show, Statement, Write, analyzed_query, parse,
 };
 pub use write::{
     Completion, EXCLUDED, OnConflict, PlannedWrite, RowsOf, Table, WriteKind, Written, first_rows, plan_table,
@@ -44,6 +46,16 @@ pub enum ObjectKind {
     MaterializedView,
     /// Rows that statements bring.
     Table,
+    /// Rows of another object once more, found by some of their columns.
+    Index,
+}
+
+impl ObjectKind {
+    /// The kind in words, with its article.
+    pub fn one(self) -> String {
+        let article = if self == ObjectKind::Index { "an" } else { "a" };
+        format!("{article} {self}")
+    }
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -53,6 +65,7 @@ impl std::fmt::Display for ObjectKind {
             ObjectKind::View => "view",
             ObjectKind::MaterializedView => "materialized view",
             ObjectKind::Table => "table",
+            ObjectKind::Index => "index",
         })
     }
 }
@@ -66,6 +79,11 @@ pub trait Relations {
 
     /// All names, for suggestions.
     fn names(&self) -> Vec<String>;
+
+    /// The indexes of a collection, in the order of their creation.
+    fn indexes(&self, _collection: CollectionId) -> Vec<NamedIndex> {
+        Vec::new()
+    }
 }
 
 /// Something that can stand after FROM.
@@ -93,5 +111,10 @@ pub enum RelationKind {
     View {
         /// The query's text.
         query: String,
+    },
+    /// An index, which no query can name.
+    Index {
+        /// What it is an index of.
+        of: String,
     },
 }

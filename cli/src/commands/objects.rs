@@ -14,6 +14,7 @@ pub(super) fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::View => "view",
         ObjectKind::MaterializedView => "materialized view",
         ObjectKind::Table => "table",
+        ObjectKind::Index => "index",
     }
 }
 

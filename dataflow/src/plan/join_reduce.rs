@@ -106,7 +106,7 @@ fn below_join(
 }
 
 /// Removes nodes that nobody reads any more.
-fn drop_unused(plan: &mut Plan) {
+pub(super) fn drop_unused(plan: &mut Plan) {
     let mut used = vec![false; plan.nodes.len()];
     let output = plan.output().0;
     used[output] = true;

@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use arrow::datatypes::SchemaRef;
-use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::AntichainRef;
 
 use super::import::{UpdatesByTime, codec_for};
-use super::meter::Meter;
-use super::mfp::Steps;
-use super::{Chunks, Context, ErrorLog, Outbox, Sealed, Tokens};
+use super::keyed::{KeyedRows, by_worker};
+use super::{Chunks, Context, ErrorLog, Outbox, Sealed, Tokens, index};
 use crate::protocol::{DataflowDescription, Response};
 use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema};
 use crate::spines::{RowArranger, RowBatch, RowTrace, for_each_update, update_count};
@@ -37,17 +36,22 @@ pub(crate) struct Exported {
 
 /// Arranges rows and errors, and sends what changes after `as_of`.
 pub(super) fn export<'scope>(
-    Chunks { stream, steps }: Chunks<'scope>,
+    output: Chunks<'scope>,
     description: &DataflowDescription,
     context: &mut Context<'_>,
 ) -> Exported {
-    let (scope, rows_schema) = (stream.scope(), description.plan.schema());
+    let (scope, rows_schema) = (output.stream.scope(), description.plan.schema());
+    let output = match description.key {
+        None => Output::Chunks(output),
+        Some(key) => Output::Rows(index::spread(output, (&rows_schema, key), context)),
+    };
     let stop = Rc::new(Cell::new(false));
     let sink = Sink {
         object: description.object,
         worker: context.index,
         as_of: context.as_of,
         sent: None,
+        tells: description.key.is_none(),
         outbox: context.outbox.clone(),
         stop: Rc::clone(&stop),
     };
@@ -56,17 +60,44 @@ pub(super) fn export<'scope>(
     let (rows, rows_trace) = Half::new(&scope, &info, rows_schema.clone(), context.as_of);
     let (errors, errors_trace) = Half::new(&scope, &info, errors_schema(), context.as_of);
     let (logged, sealed) = (context.errors.clone(), context.sealed.clone());
-    let mut export = Export { rows, errors, logged, steps, sink, sealed };
-    let mut input = builder.new_input(stream, Pipeline);
+    let mut export = Export { rows, errors, logged, sink, sealed };
     let meter = context.meter.clone();
-    builder.build(move |_| {
-        move |frontiers| {
-            let _busy = meter.enter();
-            input.for_each(|_, chunks| chunks.drain(..).for_each(|chunk| export.take(chunk, &meter)));
-            export.advance(frontiers[0].frontier());
+    match output {
+        Output::Chunks(Chunks { stream, steps }) => {
+            let mut input = builder.new_input(stream, Pipeline);
+            builder.build(move |_| {
+                move |frontiers| {
+                    let _busy = meter.enter();
+                    input.for_each(|_, chunks| {
+                        for chunk in chunks.drain(..).filter_map(|chunk| steps.run(chunk)) {
+                            meter.count(&chunk);
+                            export.rows.insert(chunk);
+                        }
+                    });
+                    export.advance(frontiers[0].frontier());
+                }
+            });
         }
-    });
+        Output::Rows(rows) => {
+            let mut input = builder.new_input(rows, by_worker());
+            builder.build(move |_| {
+                move |frontiers| {
+                    let _busy = meter.enter();
+                    input.for_each(|_, blocks| blocks.drain(..).for_each(|rows| export.rows.insert_rows(&rows)));
+                    export.advance(frontiers[0].frontier());
+                }
+            });
+        }
+    }
     Exported { rows: rows_trace, rows_schema, errors: errors_trace, stop }
+}
+
+/// What is arranged.
+enum Output<'scope> {
+    /// What the plan gives, where it comes out.
+    Chunks(Chunks<'scope>),
+    /// Encoded rows on their way to their owners.
+    Rows(Stream<'scope, Timestamp, Vec<KeyedRows>>),
 }
 
 /// Releases what it holds when dropped.
@@ -81,20 +112,11 @@ struct Export {
     /// What the operators in front of this one note. It stands behind all of them: when its input's frontier has passed a
     /// time, every error of that time on this worker has been noted.
     logged: ErrorLog,
-    steps: Steps,
     sink: Sink,
     sealed: Sealed,
 }
 
 impl Export {
-    /// Takes rows of an open time.
-    fn take(&mut self, chunk: Chunk, meter: &Meter) {
-        if let Some(chunk) = self.steps.run(chunk) {
-            meter.count(&chunk);
-            self.rows.insert(chunk);
-        }
-    }
-
     /// Seals and sends what `frontier` closes.
     fn advance(&mut self, frontier: AntichainRef<'_, Timestamp>) {
         if !self.rows.arranger.is_sealed(frontier) {
@@ -104,7 +126,11 @@ impl Export {
             }
             let (rows, errors) = (self.rows.seal(frontier), self.errors.seal(frontier));
             if let Some(upper) = upper.filter(|upper| self.sink.wants(*upper)) {
-                self.sink.send(upper, self.rows.changes(rows), self.errors.changes(errors));
+                let (rows, errors) = match self.sink.tells {
+                    true => (self.rows.changes(rows), self.errors.changes(errors)),
+                    false => Default::default(),
+                };
+                self.sink.send(upper, rows, errors);
             }
             self.sealed.set(frontier);
         }
@@ -166,6 +192,11 @@ impl Half {
         }
     }
 
+    /// Takes encoded rows, whose changes nobody is told.
+    fn insert_rows(&mut self, rows: &KeyedRows) {
+        rows.for_each(|_, _, row, diff| self.arranger.insert(row, rows.time, diff));
+    }
+
     fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Closed {
         let mut arrived = Arrived::default();
         while let Some(entry) = self.open.first_entry().filter(|entry| !upper.less_equal(entry.key())) {
@@ -202,6 +233,8 @@ struct Sink {
     as_of: Timestamp,
     /// The upper of the last batch.
     sent: Option<Timestamp>,
+    /// Whether batches say what changed.
+    tells: bool,
     outbox: Outbox,
     stop: Rc<Cell<bool>>,
 }

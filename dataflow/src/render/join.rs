@@ -1,20 +1,26 @@
-//! Joins over private tables: one table of rows by key a side.
+//! Joins over tables of rows by key, one a side: private ones, or indexes.
 //!
 //! Both inputs are brought to the worker that owns their key and wait until a time is complete. Then, time after time in
 //! order: the changes of one side meet the other's rows of before, and the other's changes meet the first's rows of now. A row
 //! that is kept without a partner stands beside NULLs; those go and come when a key of the other side gains its first row or loses
 //! its last.
+//!
+//! An index is on the owners' workers already, and its rows are looked up where they are. Its own changes go first where that
+//! is allowed: so what it holds at the beginning meets nothing, and need not even be read.
 
 mod existence;
+mod kept;
 mod pairs;
 
 use std::rc::Rc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, SchemaRef};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
+use super::index::Indexed;
 use super::keyed::{KeyedRows, blocks, by_worker};
 use super::meter::{Holds, Meter};
 use super::pending::Pending;
@@ -24,14 +30,43 @@ use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::repr::{Chunk, Diff, EncodedRows, RowCodec, Timestamp, any_null, hash_bytes, owner};
+use crate::spines::RowTrace;
 use crate::state::{Multimap, Presence};
+use kept::{IndexRows, Kept};
 use pairs::PairBuilder;
 
 /// One input of a join.
 pub(super) struct Side<'scope, 'a> {
-    pub(super) chunks: Chunks<'scope>,
+    pub(super) rows: SideRows<'scope, 'a>,
     pub(super) schema: SchemaRef,
     pub(super) keys: &'a [ScalarExpr],
+}
+
+/// Where the rows of an input are.
+pub(super) enum SideRows<'scope, 'a> {
+    /// They come in, and the join keeps them.
+    Chunks(Chunks<'scope>),
+    /// An index keeps them; of its columns these are the input's. The meter is that of the input's node.
+    Index(Indexed<'scope>, &'a [usize], Meter),
+}
+
+impl Side<'_, '_> {
+    /// The arrangement of the index.
+    fn trace(&self) -> Option<RowTrace> {
+        match &self.rows {
+            SideRows::Chunks(_) => None,
+            SideRows::Index(index, ..) => Some(index.trace.clone()),
+        }
+    }
+
+    /// How the columns are divided between the key and what is kept beside it.
+    fn split(&self) -> Rc<Split> {
+        let columns: Vec<Option<usize>> = self.keys.iter().map(ScalarExpr::column).collect();
+        Rc::new(match &self.rows {
+            SideRows::Chunks(_) => Split::new(&self.schema, &columns),
+            SideRows::Index(index, columns, _) => Split::of_index(&index.schema, self.keys.len(), columns),
+        })
+    }
 }
 
 /// What is joined and how.
@@ -47,6 +82,17 @@ enum Change {
     Right(KeyedRows),
 }
 
+/// What decides how a join goes about its work.
+#[derive(Clone, Copy)]
+struct Conduct {
+    kind: JoinKind,
+    /// Which side's changes are applied first.
+    right_first: bool,
+}
+
+/// The two inputs' changes by key.
+type Sides<'scope> = [Stream<'scope, Timestamp, Vec<KeyedRows>>; 2];
+
 /// Joins two streams.
 pub(super) fn join<'scope>(
     left: Side<'scope, '_>,
@@ -61,18 +107,26 @@ pub(super) fn join<'scope>(
         (false, true) => NullKeys::Alone,
         (false, false) => NullKeys::Drop,
     };
-    let keeps_left = kind.keeps_left() || matches!(kind, JoinKind::LeftAnti | JoinKind::LeftMark);
+    let traces = [left.trace(), right.trace()];
+    // An existence join lets left rows out with and without a partner, if only to take them back.
+    let (keeps_left, keeps_right) = (kind.keeps_left() || !kind.pairs(), kind.keeps_right());
+    // A row that is kept without a partner and one that comes at the same time shall meet at once: the side that is not
+    // kept goes first. Of two of which neither is kept it is the index, for then nothing is there that it could meet first.
+    let right_first = match (keeps_left, keeps_right) {
+        (true, _) => true,
+        (false, true) => false,
+        (false, false) => traces[0].is_none() && traces[1].is_some(),
+    };
+    let conduct = Conduct { kind, right_first };
+    let snapshots = [keeps_left || right_first, keeps_right || !right_first];
     let key_types: Vec<DataType> = left.keys.iter().map(|key| key.data_type.clone()).collect();
     let key_codec = || RowCodec::new(&key_types).unwrap_or_else(|error| panic!("{error}"));
-    let split = |side: &Side<'scope, '_>| {
-        let columns: Vec<Option<usize>> = side.keys.iter().map(ScalarExpr::column).collect();
-        Rc::new(Split::new(&side.schema, &columns))
-    };
-    let (left_split, right_split) = (split(&left), split(&right));
-    let left = key_rows(left, null_keys(keeps_left), key_codec(), Some(Rc::clone(&left_split)), context);
+    let (left_split, right_split) = (left.split(), right.split());
+    let null_left = null_keys(kind.keeps_left() || matches!(kind, JoinKind::LeftAnti | JoinKind::LeftMark));
+    let left = side_rows((left, snapshots[0]), null_left, key_codec(), Some(Rc::clone(&left_split)), context);
     // An existence join asks only whether there is a partner: the right rows themselves stay where they are.
     let whole = kind.pairs().then(|| Rc::clone(&right_split));
-    let right = key_rows(right, null_keys(kind.keeps_right()), key_codec(), whole, context);
+    let right = side_rows((right, snapshots[1]), null_keys(keeps_right), key_codec(), whole, context);
     if kind.pairs() {
         let filter = shape.filter.cloned();
         let position = context.position("join");
@@ -83,9 +137,21 @@ pub(super) fn join<'scope>(
             (filter, position),
             context.errors.clone(),
         );
-        matched(left, right, kind, pairs, context)
+        // Whether a key has rows at all is asked of the side whose partners are kept without it.
+        let index = |trace: &RowTrace, watched| IndexRows::new(trace, context.as_of, watched);
+        let left_index = |trace| index(trace, kind.keeps_right());
+        let right_index = |trace| index(trace, kind.keeps_left());
+        let (sides, table) = ([left, right], Multimap::default);
+        match &traces {
+            [None, None] => matched(sides, (table(), table()), conduct, pairs, context),
+            [Some(left), None] => matched(sides, (left_index(left), table()), conduct, pairs, context),
+            [None, Some(right)] => matched(sides, (table(), right_index(right)), conduct, pairs, context),
+            [Some(left), Some(right)] => {
+                matched(sides, (left_index(left), right_index(right)), conduct, pairs, context)
+            }
+        }
     } else {
-        existence::existence(left, right, kind, (key_codec(), left_split), schema.clone(), context)
+        existence::existence([left, right], &traces, conduct, (key_codec(), left_split), schema.clone(), context)
     }
 }
 
@@ -100,17 +166,47 @@ enum NullKeys {
     Drop,
 }
 
-/// Evaluates a side's keys and addresses its rows (or, without a division, only their count) to the owners of the keys.
-fn key_rows<'scope>(
-    side: Side<'scope, '_>,
+impl NullKeys {
+    /// Whether row `index` leaves alone, given its key's columns; `None` if it does not leave.
+    #[inline]
+    fn alone(self, keys: &[ArrayRef], index: usize) -> Option<bool> {
+        match self {
+            NullKeys::Join => Some(false),
+            _ if !any_null(keys, index) => Some(false),
+            NullKeys::Alone => Some(true),
+            NullKeys::Drop => None,
+        }
+    }
+}
+
+/// The rows of a side by their keys, with the owners of the keys: what stands beside the key or, without a division, only
+/// their count; those of an index at `as_of` only if the snapshot is asked for.
+fn side_rows<'scope>(
+    (Side { rows, schema, keys }, snapshot): (Side<'scope, '_>, bool),
     null_keys: NullKeys,
     key_codec: RowCodec,
     split: Option<Rc<Split>>,
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
-    let keys: Vec<ScalarExpr> = side.keys.iter().map(|key| key.prepared(&side.schema)).collect();
+    match rows {
+        SideRows::Chunks(chunks) => key_rows((chunks, &schema, keys), null_keys, key_codec, split, context),
+        SideRows::Index(index, _, meter) => {
+            let alone = move |keys: &[ArrayRef], index| null_keys.alone(keys, index);
+            index.changes((snapshot, split.is_some()), meter, context, alone)
+        }
+    }
+}
+
+/// Evaluates a side's keys and addresses its rows (or, without a division, only their count) to the owners of the keys.
+fn key_rows<'scope>(
+    (Chunks { stream, steps }, schema, keys): (Chunks<'scope>, &SchemaRef, &[ScalarExpr]),
+    null_keys: NullKeys,
+    key_codec: RowCodec,
+    split: Option<Rc<Split>>,
+    context: &Context<'_>,
+) -> Stream<'scope, Timestamp, Vec<KeyedRows>> {
+    let keys: Vec<ScalarExpr> = keys.iter().map(|key| key.prepared(schema)).collect();
     let (errors, position, peers) = (context.errors.clone(), context.position("join key"), context.peers);
-    let Chunks { stream, steps } = side.chunks;
     let meter = context.meter.clone();
     stream.unary(Pipeline, "Key rows", move |_, _| {
         move |input, output| {
@@ -134,11 +230,10 @@ fn key_rows<'scope>(
                         let row = rest.as_ref().map_or(&[][..], |rest| rest.get(index));
                         let (key, diff) = (key_rows.get(index), evaluated.delta.diffs.get(index));
                         let hash = hash_bytes(key);
-                        let to = match null_keys {
-                            NullKeys::Join => &mut out,
-                            _ if !any_null(&evaluated.columns, index) => &mut out,
-                            NullKeys::Alone => &mut alone,
-                            NullKeys::Drop => continue,
+                        let to = match null_keys.alone(&evaluated.columns, index) {
+                            Some(false) => &mut out,
+                            Some(true) => &mut alone,
+                            None => continue,
                         };
                         to[owner(hash, peers)].push(hash, key, row, diff);
                     }
@@ -150,13 +245,13 @@ fn key_rows<'scope>(
 }
 
 /// The two sides' rows, and which of them leave without a partner.
-struct Matched {
-    left: Multimap,
-    right: Multimap,
-    kind: JoinKind,
+struct Matched<L, R> {
+    left: L,
+    right: R,
+    conduct: Conduct,
 }
 
-impl Holds for Matched {
+impl<L: Kept, R: Kept> Holds for Matched<L, R> {
     fn held(&self) -> Held {
         let mut held = self.left.held();
         held += self.right.held();
@@ -167,12 +262,12 @@ impl Holds for Matched {
 /// A pair of rows with the key, of either the bytes beside the key.
 type Pair<'a> = (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
 
-impl Matched {
+impl<L: Kept, R: Kept> Matched<L, R> {
     /// Applies one complete time; `emit` gets (key, left row, right row) and the diff.
-    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut(Pair<'_>, Diff)) {
-        // A row that is kept without a partner and one that comes at the same time shall meet at once: the side that is not
-        // kept goes first.
-        if self.kind.keeps_left() {
+    fn apply(&mut self, time: Timestamp, changes: &[Change], mut emit: impl FnMut(Pair<'_>, Diff)) {
+        self.left.begin(time);
+        self.right.begin(time);
+        if self.conduct.right_first {
             self.apply_right(changes, &mut emit);
             self.apply_left(changes, &mut emit);
         } else {
@@ -183,14 +278,17 @@ impl Matched {
 
     fn apply_left(&mut self, changes: &[Change], emit: impl FnMut(Pair<'_>, Diff)) {
         let left = changes.iter().filter_map(|change| if let Change::Left(rows) = change { Some(rows) } else { None });
-        half(&mut self.left, &self.right, (self.kind.keeps_left(), self.kind.keeps_right()), left, emit);
+        let Conduct { kind, .. } = self.conduct;
+        half(&mut self.left, &self.right, (kind.keeps_left(), kind.keeps_right()), left, emit);
+        self.left.reach();
     }
 
     fn apply_right(&mut self, changes: &[Change], mut emit: impl FnMut(Pair<'_>, Diff)) {
         let right =
             changes.iter().filter_map(|change| if let Change::Right(rows) = change { Some(rows) } else { None });
-        let keeps = (self.kind.keeps_right(), self.kind.keeps_left());
+        let keeps = (self.conduct.kind.keeps_right(), self.conduct.kind.keeps_left());
         half(&mut self.right, &self.left, keeps, right, |(key, row, partner), diff| emit((key, partner, row), diff));
+        self.right.reach();
     }
 }
 
@@ -200,8 +298,8 @@ const ENTRY_AHEAD: usize = 8;
 
 /// Applies the changes of one side; `emit` gets (key, row of that side, row of the other side) and the diff.
 fn half<'a>(
-    own: &mut Multimap,
-    other: &Multimap,
+    own: &mut impl Kept,
+    other: &impl Kept,
     (keeps_own, keeps_other): (bool, bool),
     changes: impl Iterator<Item = &'a KeyedRows> + Clone,
     mut emit: impl FnMut(Pair<'_>, Diff),
@@ -253,29 +351,42 @@ fn half<'a>(
 }
 
 /// Pairs of rows with equal keys, and what is kept without a partner.
-fn matched<'scope>(
-    left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    kind: JoinKind,
+fn matched<'scope, L: Kept + 'static, R: Kept + 'static>(
+    sides: Sides<'scope>,
+    (left, right): (L, R),
+    conduct: Conduct,
     mut pairs: PairBuilder,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let state = Matched { left: Multimap::default(), right: Multimap::default(), kind };
-    let state = context.meter.holds(state);
-    each_time(left, right, ("Join", &context.meter), move |time, changes, give| {
-        state.borrow_mut().apply(changes, |pair, diff| {
-            pairs.push(time, pair, diff).into_iter().for_each(&mut *give);
-        });
-        pairs.flush(time).into_iter().for_each(give);
+    let state = context.meter.holds(Matched { left, right, conduct });
+    each_time(sides, ("Join", &context.meter), move |step, give| match step {
+        Step::Apply(time, changes) => {
+            state.borrow_mut().apply(time, changes, |pair, diff| {
+                pairs.push(time, pair, diff).into_iter().for_each(&mut *give);
+            });
+            pairs.flush(time).into_iter().for_each(give);
+        }
+        Step::Settle(next) => {
+            let state = &mut *state.borrow_mut();
+            state.left.settle(next);
+            state.right.settle(next);
+        }
     })
+}
+
+/// What a join is told, one after the other.
+enum Step<'a> {
+    /// All changes of a time.
+    Apply(Timestamp, &'a [Change]),
+    /// No changes of a time before this one will come.
+    Settle(Timestamp),
 }
 
 /// Hands the changes of both sides to `apply`, one complete time after the other; what it gives leaves at that time.
 fn each_time<'scope>(
-    left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
+    [left, right]: Sides<'scope>,
     (name, meter): (&str, &Meter),
-    mut apply: impl FnMut(Timestamp, &[Change], &mut dyn FnMut(Chunk)) + 'static,
+    mut apply: impl FnMut(Step<'_>, &mut dyn FnMut(Chunk)) + 'static,
 ) -> ChunkStream<'scope> {
     let meter = meter.clone();
     left.binary_frontier(right, by_worker(), by_worker(), name, move |_, _| {
@@ -290,10 +401,15 @@ fn each_time<'scope>(
             });
             while let Some((time, capability, changes)) = pending.pop_complete(&[left_frontier, right_frontier]) {
                 let mut session = output.session(&capability);
-                apply(time, &changes, &mut |chunk| {
+                apply(Step::Apply(time, &changes), &mut |chunk| {
                     meter.count(&chunk);
                     session.give(chunk);
                 });
+            }
+            let open = [left_frontier, right_frontier].map(|frontier| frontier.frontier().first().copied());
+            // An empty frontier is what a dropped producer looks like: then nothing more is asked for.
+            if let Some(next) = open.into_iter().flatten().chain(pending.earliest()).min() {
+                apply(Step::Settle(next), &mut |_| {});
             }
         }
     })

@@ -84,8 +84,13 @@ impl Meter {
 
     /// Counts the rows of a chunk that leaves.
     pub(super) fn count(&self, chunk: &Chunk) {
+        self.count_rows(chunk.delta.len());
+    }
+
+    /// Counts rows that leave.
+    pub(super) fn count_rows(&self, rows: usize) {
         if self.counts {
-            self.node.rows.set(self.node.rows.get() + chunk.delta.len() as u64);
+            self.node.rows.set(self.node.rows.get() + rows as u64);
         }
     }
 

@@ -29,6 +29,11 @@ impl<V> Pending<V> {
         self.times.entry(*capability.time()).or_insert_with(|| (capability, Vec::new()));
     }
 
+    /// The earliest time that is kept.
+    pub(crate) fn earliest(&self) -> Option<Timestamp> {
+        self.times.first_key_value().map(|(time, _)| *time)
+    }
+
     /// Takes the earliest time if it is complete: no frontier may still bring it.
     pub(crate) fn pop_complete(
         &mut self,

@@ -46,6 +46,16 @@ impl Split {
         Split { places, rest, types, codec }
     }
 
+    /// The division of the columns of an index, of which these are the side's: the first `key` are in the key, and all others
+    /// beside it.
+    pub(super) fn of_index(index: &SchemaRef, key: usize, columns: &[usize]) -> Split {
+        let place = |column: &usize| column.checked_sub(key).map_or(Place::Key(*column), Place::Rest);
+        let rest: Vec<usize> = (key..index.fields().len()).collect();
+        let types: Vec<DataType> = rest.iter().map(|column| index.field(*column).data_type().clone()).collect();
+        let codec = RowCodec::new(&types).unwrap_or_else(|error| panic!("a planned schema cannot be encoded: {error}"));
+        Split { places: columns.iter().map(place).collect(), rest, types, codec }
+    }
+
     /// Whether some column is in one of these keys alone.
     pub(super) fn uses(&self, keys: Range<usize>) -> bool {
         self.places.iter().any(|place| matches!(place, Place::Key(key) if keys.contains(key)))

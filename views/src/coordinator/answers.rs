@@ -12,7 +12,7 @@ use super::Coordinator;
 use super::dataflows::Stage;
 use super::plan::explain_target;
 use super::progress::settled;
-use crate::catalog::Object;
+use crate::catalog::{Definition, Object};
 use crate::control::{ControlError, ObjectInfo, ObjectState, Status, SubscribeOptions, SubscriptionEvent};
 use crate::metrics::{Observed, ObservedObject};
 use crate::sql::{ObjectKind, Show, SqlError, SqlErrorKind};
@@ -85,11 +85,32 @@ impl Coordinator {
             Show::Tables => object_rows(&of(ObjectKind::Table)),
             Show::Views => object_rows(&of(ObjectKind::View)),
             Show::MaterializedViews => object_rows(&of(ObjectKind::MaterializedView)),
+            Show::Indexes => self.index_rows(),
             Show::Objects => object_rows(&self.list()),
             Show::Create(name) => text_rows("statement", self.catalog.find(name).map(|object| object.sql.as_str())),
             // Planning has turned it into a query.
             Show::Errors(_) => text_rows("message", std::iter::empty::<&str>()),
         }
+    }
+
+    /// Every index: of what, by what, how it gets on, and who looks it up.
+    fn index_rows(&self) -> Rows {
+        let names = ["name", "on", "columns", "state", "used by"];
+        let schema: SchemaRef =
+            Arc::new(Schema::new(names.map(|name| Field::new(name, DataType::Utf8, false)).to_vec()));
+        let mut rows: [Vec<String>; 5] = Default::default();
+        for object in self.catalog.by_name() {
+            let Definition::Index { index, .. } = &object.definition else { continue };
+            let key = object.schema.fields().iter().take(index.key).map(|field| field.name().as_str());
+            let of = self.catalog.get(index.of.object).map_or_else(String::new, |of| of.name.clone());
+            let columns = key.collect::<Vec<_>>().join(", ");
+            let users = self.catalog.dependents(object.id).join(", ");
+            let row = [object.name.clone(), of, columns, state_text(&self.state(object)), users];
+            rows.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+        let columns = rows.map(|values| Arc::new(StringArray::from(values)) as ArrayRef).to_vec();
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).expect("the columns match the schema");
+        (schema, vec![batch])
     }
 
     /// Publishes what metrics and readiness show.
@@ -140,9 +161,11 @@ impl Coordinator {
 }
 
 fn not_subscribable(object: &Object) -> SqlError {
-    let message = format!("\"{}\" is a {}, which cannot be subscribed to", object.name, object.kind());
-    SqlError::new(SqlErrorKind::Unsupported, message)
-        .hint("create a materialized view over it and subscribe to that, or to its errors")
+    let message = format!("\"{}\" is {}, which cannot be subscribed to", object.name, object.kind().one());
+    SqlError::new(SqlErrorKind::Unsupported, message).hint(match object.kind() {
+        ObjectKind::Index => "subscribe to what it is an index of",
+        _ => "create a materialized view over it and subscribe to that, or to its errors",
+    })
 }
 
 /// One text column.

@@ -83,7 +83,10 @@ impl Coordinator {
                     feeds.push(feed);
                     Import::Source { collection, schema, port: PortReaders::new(readers), form }
                 }
-                None => Import::View { collection, schema },
+                None => match self.catalog.get(collection.object).map(|read| &read.definition) {
+                    Some(Definition::Index { index, .. }) => Import::Index { collection, schema, key: index.key },
+                    _ => Import::View { collection, schema },
+                },
             });
         }
         let imported: BTreeSet<ObjectId> = collections.iter().map(|collection| collection.object).collect();
@@ -100,6 +103,7 @@ impl Coordinator {
             imports,
             plan: planned.plan.clone(),
             errors: (object.kind() == ObjectKind::Source).then(|| object.id.errors()),
+            key: if let Definition::Index { index, .. } = &object.definition { Some(index.key) } else { None },
             as_of: seam.as_of,
         };
         self.parts.hub.create(description, self.parts.history_ms, object.columns(Part::Rows));

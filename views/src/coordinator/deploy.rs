@@ -270,7 +270,9 @@ impl Coordinator {
                 self.create_dataflow(object, planned, as_of).inspect_err(|_| self.remove_source(object.id))
             }
             Definition::View { .. } => Ok(()),
-            Definition::MaterializedView(planned) => self.create_dataflow(object, planned, as_of),
+            Definition::MaterializedView(planned) | Definition::Index { planned, .. } => {
+                self.create_dataflow(object, planned, as_of)
+            }
         }
     }
 }

@@ -16,8 +16,9 @@ use super::asking::Found;
 use crate::catalog::{Catalog, Definition, ERRORS_SUFFIX, Object};
 use crate::control::{ControlError, Script};
 use crate::sql::{
-    self, AlterSource, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget, ObjectKind,
-    PaceChange, Parsed, Position, Relation, Relations, Show, SqlError, SqlErrorKind, Statement, Table, Write,
+    self, AlterSource, CreateIndex, CreateSource, CreateTable, CreateView, DropObject, Explain, ExplainTarget,
+    ObjectKind, PaceChange, Parsed, Position, Relation, Relations, Show, SqlError, SqlErrorKind, Statement, Table,
+    Write,
 };
 use crate::tables::check_first_rows;
 
@@ -114,6 +115,7 @@ pub(super) fn plan_again(catalog: &Catalog, id: ObjectId, text: &str) -> Result<
     match parsed.statement {
         Statement::CreateSource(create) => source_object(id, create, parsed.text),
         Statement::CreateTable(create) => Ok(table_object(id, create, parsed.text)),
+        Statement::CreateIndex(create) => index_object(catalog, id, create, parsed.text),
         Statement::CreateView(create) => view_object(catalog, id, create, parsed.text),
         Statement::CreateMaterializedView(create) => materialized_object(catalog, id, create, parsed.text),
         Statement::Alter(_)
@@ -157,6 +159,12 @@ fn plan_statement(catalog: &Catalog, parsed: Parsed, base_dir: &Path, found: &Fo
                 return Ok(work);
             }
             Ok(Work::Create(table_object(id, create, text), None))
+        }
+        Statement::CreateIndex(create) => {
+            if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
+                return Ok(work);
+            }
+            index_object(catalog, id, create, text).map(|index| Work::Create(index, None))
         }
         Statement::CreateView(create) => {
             if let Some(work) = existing(catalog, &create.name, create.if_not_exists, &text, position)? {
@@ -257,8 +265,9 @@ pub(super) fn find_table<'a>(
         Definition::Table { .. }
         | Definition::Source { .. }
         | Definition::View { .. }
+        | Definition::Index { .. }
         | Definition::MaterializedView(_) => {
-            let message = format!("cannot write into \"{name}\", which is no table but of a {}", object.kind());
+            let message = format!("cannot write into \"{name}\", which is no table but of {}", object.kind().one());
             Err(SqlError::invalid(message).at(write.place).hint("rows are written into what CREATE TABLE has created"))
         }
     }
@@ -325,6 +334,14 @@ fn view_object(catalog: &Catalog, id: ObjectId, create: CreateView, text: String
     Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads }))
 }
 
+fn index_object(catalog: &Catalog, id: ObjectId, create: CreateIndex, text: String) -> Result<Arc<Object>, SqlError> {
+    let (index, planned) = sql::plan_index(id, &create, catalog)?;
+    let (schema, append_only) = (Arc::clone(&planned.schema), planned.append_only);
+    let reads = BTreeSet::from([index.of.object]);
+    let definition = Definition::Index { index, planned: Box::new(planned) };
+    Ok(Arc::new(Object { id, name: create.name, sql: text, definition, schema, append_only, reads }))
+}
+
 fn materialized_object(
     catalog: &Catalog,
     id: ObjectId,
@@ -333,7 +350,8 @@ fn materialized_object(
 ) -> Result<Arc<Object>, SqlError> {
     let CreateView { name, query, position, .. } = create;
     let planned = sql::plan_view(&query, catalog).map_err(|error| error.within(position))?;
-    let reads = planned.reads.iter().filter_map(|name| catalog.owner(name)).map(|object| object.id).collect();
+    let named = planned.reads.iter().filter_map(|name| catalog.owner(name)).map(|object| object.id);
+    let reads = named.chain(planned.indexes()).collect();
     let (schema, append_only) = (Arc::clone(&planned.schema), planned.append_only);
     let definition = Definition::MaterializedView(Box::new(planned));
     Ok(Arc::new(Object { id, name, sql: text, definition, schema, append_only, reads }))
@@ -350,7 +368,7 @@ fn plan_alter(catalog: &Catalog, alter: &AlterSource, position: Position) -> Res
     };
     let Definition::Source { description, .. } = &object.definition else {
         let is = object.kind();
-        return Err(SqlError::invalid(format!("\"{name}\" is a {is}, not a {kind}"))
+        return Err(SqlError::invalid(format!("\"{name}\" is {}, not {}", is.one(), kind.one()))
             .hint("pause or limit the sources that it reads")
             .at(position));
     };
@@ -376,7 +394,7 @@ fn plan_drop(catalog: &Catalog, drop: &DropObject, position: Position) -> Result
     };
     if object.kind() != *kind {
         let is = object.kind();
-        return Err(SqlError::invalid(format!("\"{name}\" is a {is}, not a {kind}"))
+        return Err(SqlError::invalid(format!("\"{name}\" is {}, not {}", is.one(), kind.one()))
             .hint(format!("write DROP {} {name}", is.to_string().to_uppercase()))
             .at(position));
     }
@@ -403,9 +421,13 @@ fn plan_show(catalog: &Catalog, show: Show, position: Position) -> Result<Work, 
         Show::Create(name) if catalog.find(name).is_none() => {
             Err(SqlError::new(SqlErrorKind::NotFound, format!("\"{name}\" does not exist")).at(position))
         }
-        Show::Sources | Show::Tables | Show::Views | Show::MaterializedViews | Show::Objects | Show::Create(_) => {
-            Ok(Work::Show(show))
-        }
+        Show::Sources
+        | Show::Tables
+        | Show::Views
+        | Show::MaterializedViews
+        | Show::Indexes
+        | Show::Objects
+        | Show::Create(_) => Ok(Work::Show(show)),
     }
 }
 

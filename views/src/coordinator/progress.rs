@@ -90,10 +90,12 @@ impl Coordinator {
                 Some(dataflow) => self.enveloped_state(object.id, dataflow),
                 None => self.source_state(object.id),
             },
-            Definition::Table { .. } | Definition::MaterializedView(_) => match self.dataflows.get(&object.id) {
-                Some(dataflow) => self.dataflow_state(object.id, dataflow),
-                None => ObjectState::Planned,
-            },
+            Definition::Table { .. } | Definition::MaterializedView(_) | Definition::Index { .. } => {
+                match self.dataflows.get(&object.id) {
+                    Some(dataflow) => self.dataflow_state(object.id, dataflow),
+                    None => ObjectState::Planned,
+                }
+            }
         }
     }
 
@@ -175,7 +177,9 @@ impl Coordinator {
                 let (since, upper) = self.readable_times(object);
                 (since, upper, 0, 0)
             }
-            ObjectKind::MaterializedView => (frontier.since, frontier.upper, frontier.updates, frontier.errors),
+            ObjectKind::MaterializedView | ObjectKind::Index => {
+                (frontier.since, frontier.upper, frontier.updates, frontier.errors)
+            }
         };
         let name = |id: &ObjectId| self.catalog.get(*id).map(|read| read.name.clone());
         ObjectInfo {

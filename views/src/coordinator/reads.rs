@@ -19,8 +19,8 @@ use super::plan::guarded;
 use super::progress::hydration_ratio;
 use crate::catalog::Object;
 use crate::control::{ControlError, QueryAnswer, Reply};
-use crate::hub::{MergeError, Peeked, consolidate, repeat};
-use crate::sql::{self, ObjectKind, PlannedRead, Position, SqlError};
+use crate::hub::{Frontier, MergeError, Peeked, consolidate, repeat};
+use crate::sql::{self, IndexLookup, ObjectKind, PlannedRead, Position, SqlError};
 
 /// Reads that are computed at the same time; the others wait for their turn.
 pub(super) const READS_MAX: usize = 4;
@@ -78,6 +78,8 @@ enum Rows {
     Log,
     /// The workers.
     Maintained { name: String, schema: SchemaRef, shares: Peeked },
+    /// The workers, by an index, of whose columns these are the collection's.
+    Indexed { name: String, schema: SchemaRef, shares: Peeked, columns: Vec<usize> },
 }
 
 impl Coordinator {
@@ -130,7 +132,7 @@ impl Coordinator {
     }
 
     fn read_or_wait(&mut self, read: WaitingRead) {
-        match self.readiness(read.planned.collections(), read.at, read.floor) {
+        match self.readiness(&read.planned, read.at, read.floor) {
             Readiness::Ready(at) => self.start_read(read, at),
             Readiness::NotYet(message) if Instant::now() >= read.deadline => {
                 self.refuse(read.to, ControlError::NotReady { message });
@@ -145,14 +147,19 @@ impl Coordinator {
     }
 
     /// The time of a read: `at`, or the newest time that all collections have reached, which must not be before `floor`.
-    fn readiness(&self, collections: &[CollectionId], at: Option<Timestamp>, floor: Timestamp) -> Readiness {
+    fn readiness(&self, planned: &PlannedRead, at: Option<Timestamp>, floor: Timestamp) -> Readiness {
         let frontiers = self.frontiers();
         let (mut oldest, mut newest) = (0, frontiers.bound);
-        for collection in collections {
+        for collection in planned.collections() {
             let Some(object) = self.catalog.get(collection.object) else {
                 let message = "an object that the query reads was dropped".to_owned();
                 return Readiness::Never(ControlError::NotReady { message });
             };
+            if let Some((_, frontier)) = self.lookup(planned, *collection, at) {
+                oldest = oldest.max(frontier.since);
+                newest = newest.min(frontier.upper - 1);
+                continue;
+            }
             if object.maintained().is_none() {
                 continue;
             }
@@ -181,6 +188,21 @@ impl Coordinator {
         }
     }
 
+    /// The index by which a read looks a collection up, and how far it is; `None` if there is none that could be read at
+    /// `at`: then all rows of the collection are read.
+    fn lookup<'p>(
+        &self,
+        planned: &'p PlannedRead,
+        collection: CollectionId,
+        at: Option<Timestamp>,
+    ) -> Option<(&'p IndexLookup, Frontier)> {
+        let lookup = planned.lookups().get(&collection)?;
+        // It may have been dropped since the read was planned.
+        let index = self.catalog.get(lookup.index.object)?;
+        let frontier = self.frontiers().views.get(&index.id).copied()?;
+        (frontier.readable() && at.is_none_or(|at| frontier.since <= at)).then_some((lookup, frontier))
+    }
+
     fn why_not_readable(&self, object: &Object) -> String {
         let (kind, name) = (object.kind(), &object.name);
         match self.dataflows.get(&object.id).and_then(hydration_ratio) {
@@ -197,7 +219,14 @@ impl Coordinator {
         let mut rows = BTreeMap::new();
         for collection in planned.collections() {
             let Some(object) = self.catalog.get(collection.object) else { continue };
-            let from = if object.maintained().is_some() {
+            let lookup = self.lookup(&planned, *collection, Some(at)).filter(|(_, frontier)| at < frontier.upper);
+            let from = if let Some((lookup, _)) = lookup
+                && let Some(index) = self.catalog.get(lookup.index.object)
+            {
+                let shares = self.parts.hub.peek_keys(lookup.index, at, Some(Arc::clone(&lookup.keys)));
+                let (name, schema) = (index.name.clone(), Arc::clone(&index.schema));
+                Rows::Indexed { name, schema, shares, columns: lookup.columns.clone() }
+            } else if object.maintained().is_some() {
                 Rows::Maintained {
                     name: object.name.clone(),
                     schema: object.columns(collection.part),
@@ -254,10 +283,16 @@ impl Reading {
                     let read = move || ingest.read(collection, at).map_err(edge_failed);
                     self.blocking(read).await??
                 }
+                Rows::Indexed { name, schema, shares, columns } => {
+                    let shares = shares.await.map_err(|_| lost(&name, at))?;
+                    let failed = |message: String| ControlError::Failed { message: format!("\"{name}\": {message}") };
+                    // Each row is on one worker.
+                    let rows = merge(&schema, shares, true).map_err(|error| failed(error.to_string()))?;
+                    let rows = rows.iter().map(|rows| rows.project(&columns)).collect::<Result<Vec<_>, _>>();
+                    rows.map_err(|error| failed(error.to_string()))?
+                }
                 Rows::Maintained { name, schema, shares } => {
-                    let shares = shares.await.map_err(|_| {
-                        gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again"))
-                    })?;
+                    let shares = shares.await.map_err(|_| lost(&name, at))?;
                     let alone = self.alone;
                     let failed =
                         move |error: MergeError| ControlError::Failed { message: format!("\"{name}\": {error}") };
@@ -284,6 +319,10 @@ impl Reading {
 fn merge(schema: &SchemaRef, shares: Vec<Delta>, alone: bool) -> Result<Vec<RecordBatch>, MergeError> {
     let merged = if alone { shares } else { vec![consolidate(schema, &shares)?] };
     merged.iter().map(repeat).collect()
+}
+
+fn lost(name: &str, at: Timestamp) -> ControlError {
+    gone(&format!("\"{name}\" was dropped, or lost the time {at}, while it was read: ask again"))
 }
 
 fn gone(message: &str) -> ControlError {

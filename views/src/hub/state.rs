@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender};
 use headwater_dataflow::protocol::{Command, Response};
-use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
+use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Row, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -152,7 +152,9 @@ impl State {
                 self.views.insert(object, view);
                 (self.send)(Command::Create(description));
             }
-            HubCommand::Peek { collection, at, reply } => self.peek(collection, at, Purpose::Read(reply)),
+            HubCommand::Peek { collection, at, keys, reply } => {
+                self.peek_keys(collection, at, keys, Purpose::Read(reply));
+            }
             HubCommand::Measure { reply } => self.measure(Some(reply)),
             HubCommand::Close { object, reason } => self.close(object, &reason),
             HubCommand::Release { object } => (self.send)(Command::Release { object }),
@@ -386,13 +388,17 @@ impl State {
     }
 
     fn peek(&mut self, collection: CollectionId, at: Timestamp, purpose: Purpose) {
+        self.peek_keys(collection, at, None, purpose);
+    }
+
+    fn peek_keys(&mut self, collection: CollectionId, at: Timestamp, keys: Option<Arc<[Row]>>, purpose: Purpose) {
         // A view, or a time, that is gone drops the purpose, and with it the place for the answer.
         if !self.views.get(&collection.object).is_some_and(|view| view.remembers(at)) {
             return;
         }
         let peek = self.new_id();
         self.peeks.insert(peek, Peek { collection, answers: Vec::new(), missing: self.workers, purpose });
-        (self.send)(Command::Peek { peek, collection, at });
+        (self.send)(Command::Peek { peek, collection, at, keys });
     }
 
     fn peeked(&mut self, id: u64, rows: Vec<Delta>) {

@@ -178,6 +178,7 @@ impl Play {
             imports: Vec::new(),
             plan: Plan::default(),
             errors: None,
+            key: None,
             as_of: AS_OF,
         };
         self.views.insert(object, Played::new(self.workers, rng));
@@ -230,7 +231,7 @@ impl Play {
         for command in self.commands.try_iter().collect::<Vec<_>>() {
             match command {
                 Command::Create(description) => drop(self.created.insert(description.object)),
-                Command::Peek { peek, collection, at } => {
+                Command::Peek { peek, collection, at, keys: _ } => {
                     let view = &self.views[&collection.object];
                     let since = self.allowed.get(&collection.object).copied().unwrap_or(AS_OF);
                     assert!(

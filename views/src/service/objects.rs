@@ -63,6 +63,7 @@ fn kind(kind: ObjectKind) -> v1::ObjectKind {
         ObjectKind::View => v1::ObjectKind::View,
         ObjectKind::MaterializedView => v1::ObjectKind::MaterializedView,
         ObjectKind::Table => v1::ObjectKind::Table,
+        ObjectKind::Index => v1::ObjectKind::Index,
     }
 }
 

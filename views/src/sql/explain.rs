@@ -13,7 +13,7 @@ use arrow::compute::SortOptions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use headwater_dataflow::expr::{Recomputed, ScalarExpr};
-use headwater_dataflow::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc, JoinKind, NodeId, Op, Plan};
+use headwater_dataflow::plan::{Aggregate, AggregateFunc, BestGroups, BitFunc, Index, JoinKind, NodeId, Op, Plan};
 use headwater_dataflow::quantile::{Quantile, QuantileFunc};
 use headwater_dataflow::repr::CollectionId;
 
@@ -22,6 +22,7 @@ pub use notice::{Notice, notices};
 
 use super::error::{SqlError, SqlErrorKind};
 use super::plan::plan_view;
+use super::read::{IndexLookup, plan_read};
 use super::statement::ExplainTarget;
 use super::{RelationKind, Relations};
 use expr::show;
@@ -30,12 +31,17 @@ use expr::show;
 /// knows the plan: give the text as a query. Places in errors are counted from the beginning of the query.
 pub fn explain(target: &ExplainTarget, relations: &dyn Relations) -> Result<String, SqlError> {
     match target {
-        ExplainTarget::Query(query) => Ok(plan_view(query, relations)?.explain),
+        ExplainTarget::Query(query) => {
+            let as_view = plan_view(query, relations)?.explain;
+            Ok(as_view + &read_lookups(query, relations))
+        }
         ExplainTarget::Name(name) => match relations.relation(name).map(|relation| relation.kind) {
             Some(RelationKind::View { query }) => match plan_view(&query, relations) {
                 Ok(view) => Ok(view.explain),
                 Err(error) => Err(SqlError { position: None, ..error }),
             },
+            // The catalog knows the plan of an index.
+            Some(RelationKind::Index { of }) => Ok(format!("Index of {of}\n")),
             Some(RelationKind::Collection { append_only, .. }) => {
                 let history = if append_only { "append-only" } else { "with retractions" };
                 Ok(format!("Get {name} ({history})\n"))
@@ -43,6 +49,23 @@ pub fn explain(target: &ExplainTarget, relations: &dyn Relations) -> Result<Stri
             None => Err(SqlError::new(SqlErrorKind::NotFound, format!("relation \"{name}\" does not exist"))),
         },
     }
+}
+
+/// Shows how an index is maintained. `names` has the name of what it is an index of.
+pub(super) fn explain_index(index: &Index, plan: &Plan, names: &BTreeMap<CollectionId, String>) -> String {
+    let schema = plan.schema();
+    let key: Vec<&str> = schema.fields().iter().take(index.key).map(|field| field.name().as_str()).collect();
+    format!("Index (arranged by {})\n{}", key.join(", "), tree(plan, names, None, 1))
+}
+
+/// What reads of a query look up, a line each.
+fn read_lookups(query: &str, relations: &dyn Relations) -> String {
+    let Ok(read) = plan_read(query, relations) else { return String::new() };
+    let line = |lookup: &IndexLookup| {
+        let (count, noun) = (lookup.keys.len(), if lookup.keys.len() == 1 { "key" } else { "keys" });
+        format!("Read now: index {} ({count} {noun} looked up, no scan)\n", lookup.name)
+    };
+    read.lookups().values().map(line).collect()
 }
 
 /// Shows a plan. `names` has the names of the collections it reads. The same plan always gives the same text.
@@ -97,11 +120,12 @@ impl Tree<'_> {
         match op {
             Op::Constant { rows } => format!("Constant ({} rows)", rows.len()),
             Op::Get { collection, append_only, .. } => {
-                let name = self.names.get(collection).cloned().unwrap_or_else(|| collection.to_string());
+                let name = self.name(*collection);
                 format!("Get {name} (shared import, {})", if *append_only { "append-only" } else { "with retractions" })
             }
             Op::Mfp { filters, .. } => if filters.is_empty() { "Project" } else { "Filter and project" }.to_owned(),
-            Op::Join { kind, left_keys, .. } => {
+            Op::Index { index, .. } => format!("Look up in index {} (shared arrangement)", self.name(*index)),
+            Op::Join { left, right, kind, left_keys, .. } => {
                 let kind = match kind {
                     JoinKind::Inner if left_keys.is_empty() => "Cross join",
                     JoinKind::Inner => "Join",
@@ -112,7 +136,7 @@ impl Tree<'_> {
                     JoinKind::LeftAnti => "Anti join",
                     JoinKind::LeftMark => "Mark join",
                 };
-                format!("{kind} (private table per side)")
+                format!("{kind} ({})", self.sides(*left, *right))
             }
             Op::Reduce { .. } => "Reduce (private table)".to_owned(),
             Op::JoinReduce { .. } => "Reduce, aggregated below the join (private tables)".to_owned(),
@@ -128,6 +152,24 @@ impl Tree<'_> {
         }
     }
 
+    fn name(&self, collection: CollectionId) -> String {
+        self.names.get(&collection).cloned().unwrap_or_else(|| collection.to_string())
+    }
+
+    /// What a join knows of its sides' rows.
+    fn sides(&self, left: NodeId, right: NodeId) -> String {
+        let index = |side: NodeId| match &self.plan.node(side).op {
+            Op::Index { index, .. } => Some(format!("index {}", self.name(*index))),
+            _ => None,
+        };
+        match (index(left), index(right)) {
+            (None, None) => "private table per side".to_owned(),
+            (Some(index), None) => format!("{index}, private table"),
+            (None, Some(index)) => format!("private table, {index}"),
+            (Some(left), Some(right)) => format!("{left}, {right}"),
+        }
+    }
+
     fn details(&self, id: NodeId) -> Vec<String> {
         let node = self.plan.node(id);
         let names = |id: NodeId| -> Vec<String> {
@@ -135,7 +177,9 @@ impl Tree<'_> {
         };
         let mut details = Vec::new();
         match &node.op {
-            Op::Constant { .. } | Op::Get { .. } => details.push(format!("columns: {}", names(id).join(", "))),
+            Op::Constant { .. } | Op::Get { .. } | Op::Index { .. } => {
+                details.push(format!("columns: {}", names(id).join(", ")))
+            }
             Op::Mfp { input, filters, project } => {
                 let columns = names(*input);
                 if !filters.is_empty() {
@@ -146,11 +190,10 @@ impl Tree<'_> {
             Op::Join { left, right, left_keys, right_keys, null_equals_null, filter, .. } => {
                 let (left, right) = (names(*left), names(*right));
                 let equal = if *null_equals_null { "IS NOT DISTINCT FROM" } else { "=" };
-                let keys: Vec<String> = left_keys
-                    .iter()
-                    .zip(right_keys)
-                    .map(|(a, b)| format!("{} {equal} {}", show(&a.expr, &left), show(&b.expr, &right)))
-                    .collect();
+                let pair = |(a, b): (&ScalarExpr, &ScalarExpr)| {
+                    format!("{} {equal} {}", show(&a.expr, &left), show(&b.expr, &right))
+                };
+                let keys: Vec<String> = left_keys.iter().zip(right_keys).map(pair).collect();
                 if !keys.is_empty() {
                     details.push(format!("keys: {}", keys.join(", ")));
                 }

@@ -10,16 +10,16 @@ use datafusion::optimizer::OptimizerConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{Distinct as AstDistinct, SetExpr, Statement};
-use headwater_dataflow::plan::{Op, Plan};
+use headwater_dataflow::plan::{Index, Node, Op, Plan};
 use headwater_dataflow::repr::{CollectionId, ObjectId};
 
-use super::Relations;
 use super::error::{SqlError, from_datafusion};
 use super::explain::explain_plan;
 use super::locate::{Construct, Text};
 use super::lower::{Refusal, lower};
 use super::provider::{Provider, parse_query};
 use super::session::{Purpose, session};
+use super::{NamedIndex, Relations};
 
 /// A view that can be maintained.
 #[derive(Clone, Debug)]
@@ -40,6 +40,14 @@ pub struct PlannedView {
     pub names: BTreeMap<CollectionId, String>,
     /// The plan as EXPLAIN shows it.
     pub explain: String,
+}
+
+impl PlannedView {
+    /// The indexes that the plan looks up.
+    pub fn indexes(&self) -> BTreeSet<ObjectId> {
+        let index = |node: &Node| if let Op::Index { index, .. } = node.op { Some(index.object) } else { None };
+        self.plan.nodes.iter().filter_map(index).collect()
+    }
 }
 
 /// Plans `query` as a view. Places in errors are counted from the beginning of `query`; see [`SqlError::within`].
@@ -70,7 +78,11 @@ fn plan(query: &str, columns: Option<&[String]>, relations: &dyn Relations) -> R
     let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(fail)?;
     let mut lowered = lower(&plan, &state).map_err(|refusal| refused(refusal, &text, &inlined))?;
     lowered.plan.optimize();
-    let names: BTreeMap<CollectionId, String> = lowered.collections.iter().cloned().collect();
+    let mut names: BTreeMap<CollectionId, String> = lowered.collections.iter().cloned().collect();
+    let indexes: Vec<NamedIndex> = names.keys().flat_map(|collection| relations.indexes(*collection)).collect();
+    let plain: Vec<Index> = indexes.iter().map(|named| named.index.clone()).collect();
+    lowered.plan.use_indexes(&plain);
+    names.extend(indexes.into_iter().map(|named| (named.index.rows, named.name)));
     Ok(PlannedView {
         schema: lowered.plan.schema(),
         imports: imports(&lowered.plan),
@@ -171,6 +183,7 @@ fn imports(plan: &Plan) -> Vec<CollectionId> {
         .iter()
         .filter_map(|node| match node.op {
             Op::Get { collection, .. } => Some(collection),
+            Op::Index { index, .. } => Some(index),
             Op::Constant { .. } => Some(ObjectId(0).rows()),
             Op::Mfp { .. }
             | Op::Join { .. }

@@ -176,6 +176,11 @@ impl ContextProvider for Provider<'_> {
             RelationKind::Collection { collection, schema, append_only } => {
                 Arc::new(CollectionSource { name: relation.name, collection, schema, append_only })
             }
+            RelationKind::Index { of } => {
+                let error = SqlError::invalid(format!("\"{}\" is an index and cannot be read", relation.name))
+                    .hint(format!("read \"{of}\": the index is used where it helps"));
+                return Err(external(error));
+            }
             RelationKind::View { query } => Arc::new(self.inline(&relation.name, &query).map_err(external)?),
         })
     }

@@ -1,5 +1,7 @@
 //! Reads: any query, executed by DataFusion over the rows that the relations have at one time.
 
+mod lookup;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,12 +24,15 @@ use super::provider::{CollectionSource, Provider, parse_query};
 use super::session::types::column_type;
 use super::session::{Purpose, session};
 
+pub use lookup::IndexLookup;
+
 /// A query that waits for its rows.
 pub struct PlannedRead {
     state: SessionState,
     plan: LogicalPlan,
     schema: SchemaRef,
     collections: Vec<CollectionId>,
+    lookups: BTreeMap<CollectionId, IndexLookup>,
     start: Position,
 }
 
@@ -57,14 +62,20 @@ pub(super) fn plan_statement(
     let plan = state.optimize(&plan).map_err(fail)?;
     check_subqueries(&plan, text)?;
     let collections = collections(&plan).map_err(fail)?;
+    let lookups = lookup::lookups(&plan, relations).map_err(fail)?;
     let schema = output_schema(plan.schema().as_arrow(), text)?;
-    Ok(PlannedRead { state, plan, schema, collections, start: text.start() })
+    Ok(PlannedRead { state, plan, schema, collections, lookups, start: text.start() })
 }
 
 impl PlannedRead {
     /// The collections whose rows [`PlannedRead::run`] needs, each once, in order.
     pub fn collections(&self) -> &[CollectionId] {
         &self.collections
+    }
+
+    /// How collections can be looked up of which the query does not need all rows.
+    pub fn lookups(&self) -> &BTreeMap<CollectionId, IndexLookup> {
+        &self.lookups
     }
 
     /// The columns of the answer.

@@ -2,6 +2,7 @@
 //! only their syntax is checked.
 
 mod alter;
+mod index;
 mod kafka;
 mod key;
 mod reader;
@@ -41,6 +42,8 @@ pub enum Statement {
     CreateSource(CreateSource),
     /// `CREATE TABLE`.
     CreateTable(CreateTable),
+    /// `CREATE INDEX`.
+    CreateIndex(CreateIndex),
     /// `CREATE VIEW`.
     CreateView(CreateView),
     /// `CREATE MATERIALIZED VIEW`.
@@ -95,6 +98,21 @@ pub struct CreateTable {
     pub defaults: Vec<Option<String>>,
 }
 
+/// `CREATE INDEX [IF NOT EXISTS] [name] ON relation [USING btree] (column, …)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateIndex {
+    /// The folded name, or the one that it has by itself: `relation_column_idx`.
+    pub name: String,
+    /// An existing index is no error.
+    pub if_not_exists: bool,
+    /// What is indexed, and where that stands in the script.
+    pub of: String,
+    /// Where `of` stands in the script.
+    pub place: Position,
+    /// The columns, and where each stands in the script.
+    pub columns: Vec<(String, Position)>,
+}
+
 /// The expression of `ENVELOPE UPSERT (ORDER BY expression)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -128,7 +146,7 @@ pub struct CreateView {
     pub position: Position,
 }
 
-/// `DROP SOURCE | TABLE | VIEW | MATERIALIZED VIEW [IF EXISTS] name [CASCADE | RESTRICT]`.
+/// `DROP SOURCE | TABLE | VIEW | MATERIALIZED VIEW | INDEX [IF EXISTS] name [CASCADE | RESTRICT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropObject {
     /// What the name must be.
@@ -152,6 +170,8 @@ pub enum Show {
     Views,
     /// `SHOW MATERIALIZED VIEWS`.
     MaterializedViews,
+    /// `SHOW INDEXES`.
+    Indexes,
     /// `SHOW OBJECTS`: all of them.
     Objects,
     /// `SHOW ERRORS FOR name`: the rows of `name$errors`.
@@ -235,6 +255,9 @@ fn create(reader: &mut Reader<'_>, start: Position) -> Result<Statement, SqlErro
     if reader.accept("TABLE") {
         return table::create_table(reader).map(Statement::CreateTable);
     }
+    if reader.accept("INDEX") {
+        return index::create_index(reader).map(Statement::CreateIndex);
+    }
     Err(refuse::create(reader, start))
 }
 
@@ -269,6 +292,13 @@ fn drop_object(reader: &mut Reader<'_>, start: Position) -> Result<DropObject, S
         ObjectKind::Source
     } else if reader.accept("TABLE") {
         ObjectKind::Table
+    } else if reader.accept("INDEX") {
+        if reader.at("CONCURRENTLY") {
+            return Err(SqlError::unsupported("DROP INDEX CONCURRENTLY")
+                .at(reader.place())
+                .hint("leave the word out: nobody waits while an index is dropped"));
+        }
+        ObjectKind::Index
     } else {
         return Err(refuse::drop(reader, start));
     };
@@ -295,20 +325,23 @@ fn show(reader: &mut Reader<'_>) -> Result<Show, SqlError> {
         Ok(Show::Views)
     } else if reader.accept_all(&["MATERIALIZED", "VIEWS"]) {
         Ok(Show::MaterializedViews)
+    } else if reader.accept("INDEXES") || reader.accept("INDEX") || reader.accept("INDICES") {
+        Ok(Show::Indexes)
     } else if reader.accept("OBJECTS") {
         Ok(Show::Objects)
     } else if reader.accept_all(&["ERRORS", "FOR"]) {
         Ok(Show::Errors(reader.name()?))
     } else if reader.accept("CREATE") {
         // What the object is may be said, as elsewhere in SQL, but the name suffices.
-        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["SOURCE"], &["TABLE"]] {
+        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["SOURCE"], &["TABLE"], &["INDEX"]] {
             if reader.accept_all(kind) {
                 break;
             }
         }
         Ok(Show::Create(reader.name()?))
     } else {
-        Err(reader.unexpected("SOURCES, TABLES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name"))
+        Err(reader
+            .unexpected("SOURCES, TABLES, VIEWS, MATERIALIZED VIEWS, INDEXES, OBJECTS, ERRORS FOR name or CREATE name"))
     }
 }
 
@@ -326,7 +359,7 @@ fn explain(reader: &mut Reader<'_>) -> Result<Explain, SqlError> {
     let target = if reader.at_query() {
         ExplainTarget::Query(reader.query()?)
     } else {
-        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["TABLE"], &["SOURCE"]] {
+        for kind in [["MATERIALIZED", "VIEW"].as_slice(), &["VIEW"], &["TABLE"], &["SOURCE"], &["INDEX"]] {
             if reader.accept_all(kind) {
                 break;
             }

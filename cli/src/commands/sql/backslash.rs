@@ -16,6 +16,7 @@ const HELP: &str = "\
   \\d           list sources, tables and views
   \\d NAME      show the columns and the statement of one of them
   \\ds \\dt \\dv \\dm  list sources, tables, views, materialized views
+  \\di          list indexes
   \\?           this list
   \\q           end; so does Ctrl-D
 
@@ -50,6 +51,7 @@ pub(super) async fn run(line: &str, client: &Client, format: OutputFormat) -> an
         "\\dt" => Some(ObjectKind::Table),
         "\\dv" => Some(ObjectKind::View),
         "\\dm" => Some(ObjectKind::MaterializedView),
+        "\\di" => Some(ObjectKind::Index),
         other => {
             let failure = Failure::with_hint(format!("there is no command {other}"), "\\? lists those that there are");
             return Err(failure.into());

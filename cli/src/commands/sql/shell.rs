@@ -29,7 +29,7 @@ const HISTORY_FILE: &str = ".headwater_history";
 const HISTORY_LINES_MAX: usize = 10_000;
 
 /// The words that statements are made of, for completion.
-const WORDS: [&str; 48] = [
+const WORDS: [&str; 49] = [
     "ALTER SOURCE",
     "AND",
     "AS",
@@ -53,6 +53,7 @@ const WORDS: [&str; 48] = [
     "GROUP BY",
     "HAVING",
     "IN",
+    "INDEX",
     "INNER JOIN",
     "INSERT INTO",
     "IS NULL",

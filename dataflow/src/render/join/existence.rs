@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
-use timely::dataflow::Stream;
 
-use super::{Change, each_time};
+use super::kept::{IndexRows, Kept};
+use super::{Change, Conduct, Sides, Step, each_time};
 use crate::figures::Held;
 use crate::plan::JoinKind;
 use crate::render::context::batch;
 use crate::render::import::CHUNK_ROWS;
-use crate::render::keyed::KeyedRows;
 use crate::render::meter::Holds;
 use crate::render::split::Split;
 use crate::render::{ChunkStream, Context};
 use crate::repr::{Chunk, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
+use crate::spines::RowTrace;
 use crate::state::{Multimap, Presence};
 
 /// Both sides' state.
-struct Existence {
-    left: Multimap,
-    /// One empty row a key, as often as the key stands on the right.
-    right: Multimap,
+struct Existence<L, R> {
+    left: L,
+    /// What is kept of right rows is how often their key is there.
+    right: R,
 }
 
-impl Holds for Existence {
+impl<L: Kept, R: Kept> Holds for Existence<L, R> {
     fn held(&self) -> Held {
         let mut held = self.left.held();
         held += self.right.held();
@@ -34,10 +34,14 @@ impl Holds for Existence {
     }
 }
 
-impl Existence {
+impl<L: Kept, R: Kept> Existence<L, R> {
     /// Applies one complete time; `emit` gets (key, what the left row has beside it), whether that has a partner, and the
     /// diff.
-    fn apply(&mut self, changes: &[Change], mut emit: impl FnMut((&[u8], &[u8]), bool, Diff)) {
+    fn apply(&mut self, time: Timestamp, changes: &[Change], mut emit: impl FnMut((&[u8], &[u8]), bool, Diff)) {
+        self.left.begin(time);
+        self.right.begin(time);
+        self.apply_right(changes, &mut emit);
+        // These meet the partners of now, and leave once.
         for change in changes {
             let Change::Left(rows) = change else { continue };
             rows.for_each(|hash, key, row, diff| {
@@ -49,9 +53,12 @@ impl Existence {
                 }
             });
         }
-        // Left rows of this time were emitted by the partners of before; a key that gains its first or loses its last
-        // partner moves all its left rows of now. What comes goes before what leaves, so that a partner that replaces
-        // another moves none.
+        self.left.reach();
+    }
+
+    /// A key that gains its first or loses its last partner moves all its left rows of before. What comes goes before what
+    /// leaves, so that a partner that replaces another moves none.
+    fn apply_right(&mut self, changes: &[Change], mut emit: impl FnMut((&[u8], &[u8]), bool, Diff)) {
         for leaving in [false, true] {
             for change in changes {
                 let Change::Right(rows) = change else { continue };
@@ -72,6 +79,7 @@ impl Existence {
                 }
             }
         }
+        self.right.reach();
     }
 }
 
@@ -123,23 +131,51 @@ impl Answers {
     }
 }
 
-/// Left rows by whether they have a partner. Beside the codec of the keys, how the left columns are divided.
+/// Left rows by whether they have a partner. `traces` are those of the sides that an index keeps. Beside the codec of the
+/// keys, how the left columns are divided.
 pub(super) fn existence<'scope>(
-    left: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    right: Stream<'scope, Timestamp, Vec<KeyedRows>>,
-    kind: JoinKind,
+    sides: Sides<'scope>,
+    traces: &[Option<RowTrace>; 2],
+    conduct: Conduct,
     (key_codec, split): (RowCodec, Rc<Split>),
     schema: SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let state = Existence { left: Multimap::default(), right: Multimap::default() };
-    let state = context.meter.holds(state);
     let (keys, rows, marks, diffs) = Default::default();
-    let mut answers = Answers { kind, key_codec, split, schema, keys, rows, marks, diffs };
-    each_time(left, right, ("Existence join", &context.meter), move |time, changes, give| {
-        state.borrow_mut().apply(changes, |row, partner, diff| {
-            answers.push(time, row, partner, diff).into_iter().for_each(&mut *give);
-        });
-        answers.flush(time).into_iter().for_each(give);
+    let answers = Answers { kind: conduct.kind, key_codec, split, schema, keys, rows, marks, diffs };
+    let index = |trace: &RowTrace, watched| IndexRows::new(trace, context.as_of, watched);
+    let (left_index, right_index) = (|trace| index(trace, false), |trace| index(trace, true));
+    let table = Multimap::default;
+    match traces {
+        [None, None] => answered(sides, Existence { left: table(), right: table() }, answers, context),
+        [Some(left), None] => answered(sides, Existence { left: left_index(left), right: table() }, answers, context),
+        [None, Some(right)] => {
+            answered(sides, Existence { left: table(), right: right_index(right) }, answers, context)
+        }
+        [Some(left), Some(right)] => {
+            answered(sides, Existence { left: left_index(left), right: right_index(right) }, answers, context)
+        }
+    }
+}
+
+fn answered<'scope, L: Kept + 'static, R: Kept + 'static>(
+    sides: Sides<'scope>,
+    state: Existence<L, R>,
+    mut answers: Answers,
+    context: &Context<'_>,
+) -> ChunkStream<'scope> {
+    let state = context.meter.holds(state);
+    each_time(sides, ("Existence join", &context.meter), move |step, give| match step {
+        Step::Apply(time, changes) => {
+            state.borrow_mut().apply(time, changes, |row, partner, diff| {
+                answers.push(time, row, partner, diff).into_iter().for_each(&mut *give);
+            });
+            answers.flush(time).into_iter().for_each(give);
+        }
+        Step::Settle(next) => {
+            let state = &mut *state.borrow_mut();
+            state.left.settle(next);
+            state.right.settle(next);
+        }
     })
 }

@@ -14,7 +14,7 @@ use crate::sql::plan::tests::Shop;
 fn tables() -> BTreeMap<CollectionId, Vec<RecordBatch>> {
     let schema = |id: &str| match crate::sql::Relations::relation(&Shop, id).unwrap().kind {
         crate::sql::RelationKind::Collection { schema, .. } => schema,
-        crate::sql::RelationKind::View { .. } => panic!("{id}"),
+        crate::sql::RelationKind::View { .. } | crate::sql::RelationKind::Index { .. } => panic!("{id}"),
     };
     let at = |seconds: i64| seconds * 1_000_000;
     let lines: Vec<ArrayRef> = vec![

@@ -25,7 +25,7 @@ pub(super) fn statement(reader: &Reader<'_>, start: Position) -> SqlError {
     }
     SqlError::invalid(format!("expected a statement, found {}", reader.shown()))
         .at(start)
-        .hint("statements are CREATE SOURCE, TABLE, VIEW and MATERIALIZED VIEW, ALTER SOURCE, DROP, INSERT, UPDATE, DELETE, COPY, SHOW, EXPLAIN and SELECT")
+        .hint("statements are CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW and INDEX, ALTER SOURCE, DROP, INSERT, UPDATE, DELETE, COPY, SHOW, EXPLAIN and SELECT")
 }
 
 /// `CREATE` and then something that is not ours.
@@ -37,8 +37,8 @@ pub(super) fn create(reader: &Reader<'_>, start: Position) -> SqlError {
         ),
         (&["SINK"], "read the changes of a materialized view by subscribing to it"),
         (
-            &["INDEX", "UNIQUE"],
-            "the answer of a materialized view is kept ready for every reader: create a materialized view instead",
+            &["UNIQUE"],
+            "an index does not make its columns unique: declare a PRIMARY KEY on the table, and CREATE INDEX",
         ),
         (&["OR"], "there is no replacement in place: DROP the object first, then create it"),
         (&["TEMP", "TEMPORARY", "GLOBAL", "LOCAL"], "objects are durable: leave the word out"),
@@ -55,7 +55,7 @@ pub(super) fn create(reader: &Reader<'_>, start: Position) -> SqlError {
             return SqlError::unsupported(what).at(start).hint(hint);
         }
     }
-    reader.unexpected("SOURCE, TABLE, VIEW or MATERIALIZED VIEW")
+    reader.unexpected("SOURCE, TABLE, VIEW, MATERIALIZED VIEW or INDEX")
 }
 
 /// `ALTER` and then something that is not ours.
@@ -72,12 +72,12 @@ pub(super) fn alter(reader: &Reader<'_>, start: Position) -> SqlError {
 
 /// `DROP` and then something that is not ours.
 pub(super) fn drop(reader: &Reader<'_>, start: Position) -> SqlError {
-    for word in ["SINK", "INDEX", "SCHEMA", "DATABASE", "FUNCTION"] {
+    for word in ["SINK", "SCHEMA", "DATABASE", "FUNCTION"] {
         if reader.at(word) {
             return SqlError::unsupported(format!("DROP {word}"))
                 .at(start)
-                .hint("objects are sources, tables, views and materialized views");
+                .hint("objects are sources, tables, views, materialized views and indexes");
         }
     }
-    reader.unexpected("SOURCE, TABLE, VIEW or MATERIALIZED VIEW")
+    reader.unexpected("SOURCE, TABLE, VIEW, MATERIALIZED VIEW or INDEX")
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::sql::SqlErrorKind;
 use crate::sql::session::types::{INTERVAL, timestamptz};
 
+mod indexes;
 mod keys;
 mod tables;
 
@@ -368,7 +369,6 @@ fn foreign_statements_are_refused() {
     for (text, place, message, hint) in [
         ("CREATE UNLOGGED TABLE t (a INT)", "1:1", "CREATE UNLOGGED", "CREATE TABLE"),
         ("SELECT 1;\nCREATE SINK s", "2:1", "CREATE SINK", "subscrib"),
-        ("CREATE INDEX i ON t (a)", "1:1", "CREATE INDEX", "materialized view"),
         ("CREATE OR REPLACE VIEW v AS SELECT 1", "1:1", "CREATE OR REPLACE", "DROP"),
         ("CREATE TEMP VIEW v AS SELECT 1", "1:1", "CREATE TEMP", "durable"),
         ("MERGE INTO t", "1:1", "the statement MERGE", "ON CONFLICT"),
@@ -393,13 +393,13 @@ fn foreign_statements_are_refused() {
     for (text, place, message) in [
         ("FOO", "1:1", "expected a statement, found \"FOO\""),
         ("SELECT 1 SELECT 2", "1:10", "expected the end of the statement or a semicolon, found \"SELECT\""),
-        ("CREATE", "1:7", "expected SOURCE, TABLE, VIEW or MATERIALIZED VIEW, found the end of the script"),
+        ("CREATE", "1:7", "expected SOURCE, TABLE, VIEW, MATERIALIZED VIEW or INDEX, found the end of the script"),
         ("CREATE VIEW", "1:12", "expected a name, found the end of the script"),
         ("CREATE VIEW v AS INSERT", "1:18", "expected a query: SELECT, WITH or VALUES, found \"INSERT\""),
         (
             "SHOW TABLE",
             "1:6",
-            "expected SOURCES, TABLES, VIEWS, MATERIALIZED VIEWS, OBJECTS, ERRORS FOR name or CREATE name, found \"TABLE\"",
+            "expected SOURCES, TABLES, VIEWS, MATERIALIZED VIEWS, INDEXES, OBJECTS, ERRORS FOR name or CREATE name, found \"TABLE\"",
         ),
         ("SELECT 'abc", "1:8", "unterminated string literal"),
         ("SELECT a FROM\n  ,", "2:3", "expected: identifier, found: ,"),
