@@ -121,7 +121,7 @@ fn reads_look_up_the_values_of_the_first_columns() {
         ("SELECT invoice FROM lines WHERE country = 'a'", vec![]),
         ("SELECT invoice FROM lines WHERE customer = 7.5", vec![]),
         (
-            "SELECT invoice, name FROM lines JOIN products USING (product) WHERE customer = 7 AND product = 'tea'",
+            "SELECT invoice, name FROM lines JOIN products USING (product) WHERE customer = 7 AND products.product = 'tea'",
             vec![(lines, 1), (products, 1)],
         ),
         (

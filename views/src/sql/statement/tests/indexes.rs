@@ -15,7 +15,7 @@ fn indexes_say_of_what_and_by_what() {
     let columns: Vec<&str> = found.columns.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!((found.name.as_str(), found.of.as_str(), columns), ("by_country", "orders", vec!["country", "At"]));
     assert!(found.if_not_exists);
-    assert_eq!((found.place.to_string(), found.columns[1].1.to_string()), ("1:44".to_owned(), "1:72".to_owned()));
+    assert_eq!((found.place.to_string(), found.columns[1].1.to_string()), ("1:42".to_owned(), "1:71".to_owned()));
     assert_eq!(index("create index on t (a)").name, "t_a_idx");
     assert_eq!(index("create index if not exists on t (a, b)").name, "t_a_b_idx");
     let Statement::Drop(drop) = one("DROP INDEX IF EXISTS t_a_idx CASCADE").statement else { panic!("no drop") };
