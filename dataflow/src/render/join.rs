@@ -229,10 +229,10 @@ fn key_rows<'scope>(
                     for index in 0..rows {
                         let row = rest.as_ref().map_or(&[][..], |rest| rest.get(index));
                         let (key, diff) = (key_rows.get(index), evaluated.delta.diffs.get(index));
-                        let hash = hash_bytes(key);
-                        let to = match null_keys.alone(&evaluated.columns, index) {
-                            Some(false) => &mut out,
-                            Some(true) => &mut alone,
+                        let (to, hash) = match null_keys.alone(&evaluated.columns, index) {
+                            Some(false) => (&mut out, hash_bytes(key)),
+                            // Nobody looks for them: all workers share them, however alike their keys are.
+                            Some(true) => (&mut alone, hash_bytes(row)),
                             None => continue,
                         };
                         to[owner(hash, peers)].push(hash, key, row, diff);

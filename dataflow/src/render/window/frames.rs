@@ -6,7 +6,7 @@ use super::row::{MEASURE_BYTES, RowLayout, Slot, Value, measure_bytes, measure_o
 use super::walker::Walker;
 use crate::expr::Recomputed;
 use crate::plan::{Frame, FrameOffset, FrameUnits};
-use crate::repr::Row;
+use crate::repr::RowBlock;
 use crate::state::{Cursor, Entry, Ordered, Weigh, add_weights};
 
 /// Entries that a bound steps over before it seeks instead.
@@ -219,7 +219,7 @@ impl<const W: usize> MovingFrame<W> {
             Kind::Nth { slot, n, ignore_nulls, default } => {
                 self.nth((*slot, *n, *ignore_nulls), default, (start, end), rows)
             }
-            Kind::Recomputed { slot, function } => self.recomputed(*slot, function, end, rows),
+            Kind::Recomputed { place, function } => self.recomputed(*place, function, end, rows),
             kind if kind.walks() => self.walkers[walker].answer(),
             kind if start == end => kind.summed(0, &[0; W]),
             kind => kind.summed(end - start, &self.sums),
@@ -227,15 +227,16 @@ impl<const W: usize> MovingFrame<W> {
     }
 
     /// The answer of a function over what it keeps of the rows up to `end`, in their order.
-    fn recomputed<G: Weigh<W>>(&self, slot: Slot, function: &Recomputed, end: i64, rows: &Rows<'_, W, G>) -> Value {
-        let mut kept: Vec<(Row, i64)> = Vec::new();
+    fn recomputed<G: Weigh<W>>(&self, place: usize, function: &Recomputed, end: i64, rows: &Rows<'_, W, G>) -> Value {
+        let (mut kept, mut counts) = (RowBlock::default(), Vec::new());
         let mut spot = self.start;
         rows.walk(&mut spot, end, |entry, copies, _| {
-            if let Value::Bytes(row) = rows.layout.value(entry.payload(), slot) {
-                kept.push((row, copies));
+            if let Some(row) = rows.layout.bytes(entry.payload(), place) {
+                kept.push(row);
+                counts.push(copies);
             }
         });
-        Value::Answer(function.answer(kept.iter().map(|(row, copies)| (row.bytes(), *copies))))
+        Value::Answer(function.answer(kept.iter().zip(counts)))
     }
 
     fn nth<G: Weigh<W>>(

@@ -140,7 +140,8 @@ pub(super) enum Kind {
     },
     /// Any other aggregate, from all rows of the frame for every row.
     Recomputed {
-        slot: Slot,
+        /// What it keeps of a row: a place among the bytes.
+        place: usize,
         function: Recomputed,
     },
     /// The value of a row of the frame.
@@ -205,7 +206,7 @@ fn neighbour(offset: i64, ignore_nulls: bool) -> (Frame, i64) {
 
 fn aggregate(func: &AggregateFunc, function: &WindowFunction, layout: &RowLayout, weights: &mut Weights) -> Kind {
     if let AggregateFunc::Recomputed(recomputed) = func {
-        return Kind::Recomputed { slot: layout.kept_slot(function, recomputed), function: recomputed.clone() };
+        return Kind::Recomputed { place: layout.kept_place(function, recomputed), function: recomputed.clone() };
     }
     let Some(arg) = function.args.first() else { return Kind::Rows };
     match (func, layout.slot(arg)) {

@@ -112,24 +112,28 @@ impl RowLayout {
         if index < self.code_args { Slot::Code(index) } else { Slot::Bytes(index - self.code_args) }
     }
 
-    /// Where what `function`, which is `recomputed`, keeps of a row stands. Panics if the layout was not made for it.
-    pub(super) fn kept_slot(&self, function: &WindowFunction, recomputed: &Recomputed) -> Slot {
+    /// Where what `function`, which is `recomputed`, keeps of a row stands among the bytes. Panics if the layout was not made
+    /// for it.
+    pub(super) fn kept_place(&self, function: &WindowFunction, recomputed: &Recomputed) -> usize {
         let is = |kept: &Kept| kept.is(recomputed, &function.args, function.filter.as_ref());
-        Slot::Bytes(self.byte_args + self.kept.iter().position(is).expect("the layout has every function"))
+        self.byte_args + self.kept.iter().position(is).expect("the layout has every function")
     }
 
     /// The argument in `slot` of a row.
     pub(super) fn value(&self, payload: &[u8], slot: Slot) -> Value {
         match slot {
             Slot::Code(index) => code(payload, index).map_or(Value::Null, Value::Code),
-            Slot::Bytes(index) => {
-                let mut rest = &payload[HEAD_BYTES + self.code_args * CODE_BYTES..];
-                for _ in 0..index {
-                    rest = split_bytes(rest).1;
-                }
-                split_bytes(rest).0.map_or(Value::Null, |bytes| Value::Bytes(Row::new(bytes)))
-            }
+            Slot::Bytes(index) => self.bytes(payload, index).map_or(Value::Null, |bytes| Value::Bytes(Row::new(bytes))),
         }
+    }
+
+    /// What stands in place `index` of those of bytes, if there is something.
+    pub(super) fn bytes<'a>(&self, payload: &'a [u8], index: usize) -> Option<&'a [u8]> {
+        let mut rest = &payload[HEAD_BYTES + self.code_args * CODE_BYTES..];
+        for _ in 0..index {
+            rest = split_bytes(rest).1;
+        }
+        split_bytes(rest).0
     }
 }
 
