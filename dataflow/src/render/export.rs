@@ -19,8 +19,10 @@ use super::import::{UpdatesByTime, codec_for};
 use super::keyed::{KeyedRows, by_worker};
 use super::{Chunks, Context, ErrorLog, Outbox, Sealed, Tokens, index};
 use crate::protocol::{DataflowDescription, Response};
-use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema};
-use crate::spines::{RowArranger, RowBatch, RowTrace, for_each_update, update_count};
+use crate::repr::{
+    Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema, hash_bytes,
+};
+use crate::spines::{RowArranger, RowBatch, RowTrace, for_each_update};
 
 /// What the worker keeps of a rendered dataflow.
 pub(crate) struct Exported {
@@ -183,7 +185,8 @@ impl Half {
         let Chunk { time, delta } = &chunk;
         let rows = self.codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
         for index in 0..delta.len() {
-            self.arranger.insert(rows.get(index), *time, delta.diffs.get(index));
+            let row = rows.get(index);
+            self.arranger.insert(hash_bytes(row), row, *time, delta.diffs.get(index));
         }
         let arrived = self.open.entry(*time).or_default();
         arrived.updates += delta.len();
@@ -194,7 +197,7 @@ impl Half {
 
     /// Takes encoded rows, whose changes nobody is told.
     fn insert_rows(&mut self, rows: &KeyedRows) {
-        rows.for_each(|_, _, row, diff| self.arranger.insert(row, rows.time, diff));
+        rows.for_each(|hash, _, row, diff| self.arranger.insert(hash, row, rows.time, diff));
     }
 
     fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Closed {
@@ -210,13 +213,13 @@ impl Half {
     /// The changes after `as_of`, consolidated.
     fn changes(&self, Closed { batch, arrived }: Closed) -> Vec<Chunk> {
         let Some(batch) = batch else { return Vec::new() };
-        if update_count(&batch) == arrived.updates {
+        if batch.updates() == arrived.updates {
             // Consolidation only takes updates away: it found nothing to do, and the columns are at hand.
             return arrived.chunks;
         }
         let mut chunks = Vec::new();
         let mut updates = UpdatesByTime::default();
-        for_each_update(batch, |row, time, diff| {
+        for_each_update(&batch, |row, time, diff| {
             if time > self.as_of {
                 chunks.extend(updates.push(row, time, diff, &self.codec, &self.schema));
             }

@@ -10,7 +10,7 @@ use timely::dataflow::operators::generic::Operator;
 use super::context::batch;
 use super::{ChunkStream, Context};
 use crate::repr::{Chunk, CollectionId, Delta, Diff, Diffs, RowBlock, RowCodec, Timestamp};
-use crate::spines::{for_each_update, import_rows};
+use crate::spines::{for_each_imported, import_rows};
 
 /// Rows in one chunk, at most: large enough for vectorised work, small enough for the cache. Of 1,000 to 16,000 rows, 4,096
 /// were the best compromise: half of a larger chunk's cost where groups are few, a little more where they are many.
@@ -37,7 +37,7 @@ pub(super) fn import<'scope>(
                 let mut session = output.session(&capability);
                 for batch in spans.drain(..).filter_map(|span| span.inner) {
                     let mut updates = UpdatesByTime::default();
-                    for_each_update(batch, |row, time, diff| {
+                    for_each_imported(&batch, |row, time, diff| {
                         if let Some(chunk) = updates.push(row, time, diff, &codec, &schema) {
                             session.give(chunk);
                         }

@@ -14,7 +14,7 @@ use super::keyed::{KeyedRows, blocks};
 use super::meter::Meter;
 use super::{Chunks, Context};
 use crate::repr::{CollectionId, Diff, RowBlock, RowCodec, Timestamp, hash_bytes, owner};
-use crate::spines::{ImportedStream, RowTrace, for_each_update, import_rows};
+use crate::spines::{ImportedStream, RowTrace, for_each_imported, import_rows};
 
 /// A codec for the first `key` columns of a schema, whose bytes are what its rows begin with.
 fn key_codec(schema: &SchemaRef, key: usize) -> RowCodec {
@@ -120,7 +120,7 @@ impl<'scope> Indexed<'scope> {
                         let wanted = snapshot || span.upper().elements().first().is_none_or(|upper| *upper > as_of + 1);
                         let Some(batch) = span.inner.filter(|_| wanted) else { continue };
                         let mut times: BTreeMap<Timestamp, Gathered> = BTreeMap::new();
-                        for_each_update(batch, |row, time, diff| {
+                        for_each_imported(&batch, |row, time, diff| {
                             if !snapshot && time <= as_of {
                                 return;
                             }

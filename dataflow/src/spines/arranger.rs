@@ -1,29 +1,25 @@
 //! The writing end of an arrangement.
 //!
-//! Ticks are small: their rows lie back to back in one buffer, and an index of them is sorted, by the first sixteen bytes
-//! as one number where that decides. Only what outgrows the buffer, a hydration, goes through differential's batcher,
-//! which sorts as it goes but owns every row by itself.
+//! Ticks are small: their rows lie back to back in one buffer, and numbers that begin with the rows' hashes are sorted. What
+//! outgrows the buffer, a hydration, is staged in batches that are merged like those of the arrangement.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::batcher::{Batcher, Extract};
 use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
-use differential_dataflow::trace::implementations::BatchContainer;
-use differential_dataflow::trace::implementations::ord_neu::OrdKeyBatch;
-use differential_dataflow::trace::implementations::ord_neu::key_batch::OrdKeyStorage;
-use differential_dataflow::trace::implementations::ord_neu::layers::Upds;
 use differential_dataflow::trace::{Description, ExertionLogic, Span, Trace};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::frontier::AntichainRef;
 use timely::progress::{Antichain, Stamp};
 
-use super::{Arena, EXERTION, Layout, RowBatch, RowBatcher, RowSpine, RowTrace, RowUpdate, UpdatesBuilder};
-use crate::repr::{Diff, Row, RowBlock, Timestamp, prefix};
+use super::batch::{Batch, BatchBuilder, RowUpdates, consolidate, order};
+use super::merger::merged;
+use super::{EXERTION, RowBatch, RowSpine, RowTrace};
+use crate::repr::{Diff, RowBlock, Timestamp};
 
-/// Updates that the buffer holds: what several large ticks bring that are closed together. Sorting as many takes ten
-/// milliseconds, and the batcher would take twice the time.
+/// Updates that the buffer holds: what several large ticks bring that are closed together. Sorting as many takes a few
+/// milliseconds.
 const BUFFERED_MAX: usize = 1 << 17;
 /// A buffer that had room for more gives its memory back once it is empty.
 const KEPT_MAX: usize = 1 << 15;
@@ -31,10 +27,8 @@ const KEPT_MAX: usize = 1 << 15;
 /// The writing end of an arrangement of the row updates that this worker has: equal rows may lie on several workers.
 pub(crate) struct RowArranger {
     buffer: Buffer,
-    /// Where updates go that the buffer has no room for.
-    batcher: RowBatcher,
-    /// The batcher holds updates.
-    overflowed: bool,
+    /// Batches of what the buffer had no room for, of any times; each holds more than twice the updates of the next.
+    staged: Vec<Batch>,
     writer: TraceWriter<RowSpine>,
     /// Everything before it is sealed.
     upper: Antichain<Timestamp>,
@@ -48,23 +42,59 @@ impl RowArranger {
             spine.set_exert_logic(Arc::clone(logic));
         }
         let (trace, writer) = TraceAgent::new(spine, info.clone(), None);
-        let batcher = RowBatcher::new(None, info.global_id);
         let upper = Antichain::from_elem(0);
-        (RowArranger { buffer: Buffer::default(), batcher, overflowed: false, writer, upper }, trace)
+        (RowArranger { buffer: Buffer::default(), staged: Vec::new(), writer, upper }, trace)
     }
 
-    /// Takes an update of a time that is not sealed.
+    /// Takes an update of a time that is not sealed. `hash` is that of the row or, so that it can be looked up by that, of
+    /// what it begins with.
     #[inline]
-    pub(crate) fn insert(&mut self, row: &[u8], time: Timestamp, diff: Diff) {
-        self.buffer.push(row, time, diff);
+    pub(crate) fn insert(&mut self, hash: u64, row: &[u8], time: Timestamp, diff: Diff) {
+        self.buffer.push(order(hash), row, time, diff);
         if self.buffer.entries.len() >= BUFFERED_MAX {
-            self.overflow();
+            self.stage();
         }
     }
 
-    fn overflow(&mut self) {
-        self.overflowed = true;
-        self.batcher.insert(&mut self.buffer.take_owned());
+    /// Makes a batch of what is in the buffer.
+    fn stage(&mut self) {
+        self.staged.extend(self.buffer.take());
+        while let [.., before, last] = self.staged.as_slice()
+            && before.updates() <= 2 * last.updates()
+        {
+            let merged = merged(before, last);
+            self.staged.truncate(self.staged.len() - 2);
+            self.staged.extend(merged);
+        }
+    }
+
+    /// Everything that is staged, and what is in the buffer, divided: what lies before `upper`, and the rest, which stays.
+    fn seal_staged(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<Batch> {
+        self.staged.extend(self.buffer.take());
+        let mut all: Option<Batch> = None;
+        while let Some(batch) = self.staged.pop() {
+            all = match all {
+                Some(all) => merged(&batch, &all),
+                None => Some(batch),
+            };
+        }
+        let all = all?;
+        let left = all.rows().flat_map(RowUpdates::stamps).filter(|(time, _)| upper.less_equal(time)).count();
+        if left == 0 {
+            return Some(all);
+        }
+        let builder = |updates| BatchBuilder::new(updates, all.row_bytes() / all.updates() * updates);
+        let (mut closed, mut open) = (builder(all.updates() - left), builder(left));
+        let mut stamps: Vec<(Timestamp, Diff)> = Vec::new();
+        for row in all.rows() {
+            stamps.clear();
+            stamps.extend(row.stamps());
+            let (before, after) = stamps.split_at(stamps.partition_point(|(time, _)| !upper.less_equal(time)));
+            closed.push_all(row.order, row.bytes, before);
+            open.push_all(row.order, row.bytes, after);
+        }
+        self.staged.extend(open.finish());
+        closed.finish()
     }
 
     /// Whether exactly everything before `upper` is sealed.
@@ -76,13 +106,9 @@ impl RowArranger {
     /// `upper` closes the arrangement.
     pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<RowBatch> {
         let lower = std::mem::replace(&mut self.upper, upper.to_owned());
-        let batch = if self.overflowed {
-            self.overflow();
-            let (batch, left) = self.batcher.extract(upper);
-            self.overflowed = !left.is_empty();
-            batch
-        } else {
-            self.buffer.seal(upper)
+        let batch = match self.staged.is_empty() {
+            true => self.buffer.seal(upper),
+            false => self.seal_staged(upper),
         };
         let batch: Option<RowBatch> = batch.map(Rc::new);
         // Importers receive a batch under the earliest of its times that they still hold.
@@ -98,48 +124,51 @@ impl RowArranger {
     }
 }
 
-/// What is sorted of an update of the buffer.
-struct Entry {
-    /// The first bytes of the row as a number: orders rows as their bytes do, where it differs.
-    prefix: u128,
-    /// Which update it is.
-    update: u32,
-}
-
 /// Updates in the order of their arrival.
 #[derive(Default)]
 struct Buffer {
     rows: RowBlock,
     stamps: Vec<(Timestamp, Diff)>,
-    entries: Vec<Entry>,
+    /// What is sorted: the order of each update's row, and which update it is.
+    entries: Vec<u64>,
+}
+
+/// Which update an entry stands for.
+#[inline]
+fn update(entry: u64) -> usize {
+    (entry & 0xffff_ffff) as usize
+}
+
+/// The order of an entry's row.
+#[inline]
+fn entry_order(entry: u64) -> u32 {
+    (entry >> 32) as u32
 }
 
 impl Buffer {
     #[inline]
-    fn push(&mut self, row: &[u8], time: Timestamp, diff: Diff) {
+    fn push(&mut self, order: u32, row: &[u8], time: Timestamp, diff: Diff) {
         let update = u32::try_from(self.stamps.len()).expect("the buffer is small");
         self.rows.push(row);
         self.stamps.push((time, diff));
-        self.entries.push(Entry { prefix: prefix(row), update });
+        self.entries.push(u64::from(order) << 32 | u64::from(update));
     }
 
     /// Takes everything before `upper`, consolidated, as a batch; nothing if that is nothing.
-    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<OrdKeyBatch<Layout>> {
+    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<Batch> {
         if self.entries.is_empty() {
             return None;
         }
         let mut closing = std::mem::take(self);
         let Buffer { rows, stamps, entries } = &mut closing;
         entries.retain(|entry| {
-            let (time, diff) = stamps[entry.update as usize];
+            let (time, diff) = stamps[update(*entry)];
             let later = upper.less_equal(&time);
             if later {
-                self.push(rows.get(entry.update as usize), time, diff);
+                self.push(entry_order(*entry), rows.get(update(*entry)), time, diff);
             }
             !later
         });
-        let bytes = |entry: &Entry| rows.get(entry.update as usize);
-        entries.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| bytes(a).cmp(bytes(b))));
         let batch = closing.build();
         if self.entries.is_empty() && closing.entries.capacity() <= KEPT_MAX {
             // The usual case: nothing is left, and the memory serves the next tick.
@@ -149,33 +178,38 @@ impl Buffer {
         batch
     }
 
-    /// A batch of the updates, whose entries are sorted; equal rows are added up.
-    fn build(&self) -> Option<OrdKeyBatch<Layout>> {
-        let bytes = |entry: &Entry| self.rows.get(entry.update as usize);
-        let mut storage: OrdKeyStorage<Layout> = OrdKeyStorage {
-            keys: Arena::with_offsets(self.entries.len(), self.rows.byte_len()),
-            upds: Upds::with_capacity(self.entries.len() + 1, self.entries.len()),
-        };
-        let mut staging = UpdatesBuilder::default();
-        for equal in self.entries.chunk_by(|a, b| a.prefix == b.prefix && bytes(a) == bytes(b)) {
-            for entry in equal {
-                let (time, diff) = self.stamps[entry.update as usize];
-                staging.push(time, diff);
-            }
-            if staging.seal(&mut storage.upds) {
-                storage.keys.push_ref(bytes(&equal[0]));
-            }
-        }
-        let updates = staging.total();
-        (updates > 0).then(|| OrdKeyBatch { storage, updates, value: OrdKeyBatch::<Layout>::create_value() })
+    /// Takes everything as a batch, and keeps the memory.
+    fn take(&mut self) -> Option<Batch> {
+        let batch = self.build();
+        self.clear();
+        batch
     }
 
-    /// Takes everything, each row by itself.
-    fn take_owned(&mut self) -> Vec<RowUpdate> {
-        let rows = self.rows.iter().zip(&self.stamps);
-        let updates = rows.map(|(row, (time, diff))| ((Row::new(row), ()), *time, *diff)).collect();
-        self.clear();
-        updates
+    /// A batch of the updates that have entries; equal rows are added up.
+    fn build(&mut self) -> Option<Batch> {
+        let Buffer { rows, stamps, entries } = self;
+        entries.sort_unstable();
+        let row = |entry: &u64| rows.get(update(*entry));
+        let mut builder = BatchBuilder::new(entries.len(), rows.byte_len());
+        let mut equal_stamps = Vec::new();
+        for same_order in entries.chunk_by_mut(|a, b| entry_order(*a) == entry_order(*b)) {
+            let order = entry_order(same_order[0]);
+            if let [entry] = same_order {
+                let stamp = stamps[update(*entry)];
+                if stamp.1 != 0 {
+                    builder.push(order, row(entry), stamp);
+                }
+                continue;
+            }
+            same_order.sort_unstable_by(|a, b| row(a).cmp(row(b)));
+            for equal in same_order.chunk_by(|a, b| row(a) == row(b)) {
+                equal_stamps.clear();
+                equal_stamps.extend(equal.iter().map(|entry| stamps[update(*entry)]));
+                consolidate(&mut equal_stamps);
+                builder.push_all(order, row(&equal[0]), &equal_stamps);
+            }
+        }
+        builder.finish()
     }
 
     /// Forgets all updates, keeps the memory.
@@ -198,13 +232,17 @@ mod tests {
 
     use super::super::for_each_update;
     use super::*;
+    use crate::repr::hash_bytes;
 
-    /// What a batch holds, in its order.
+    /// What a batch holds, by row and time.
     fn updates(batch: Option<RowBatch>) -> Vec<((Vec<u8>, Timestamp), Diff)> {
         let mut seen = Vec::new();
         if let Some(batch) = batch {
-            for_each_update(batch, |row, time, diff| seen.push(((row.to_vec(), time), diff)));
+            for_each_update(&batch, |row, time, diff| seen.push(((row.to_vec(), time), diff)));
+            let hashes = seen.iter().map(|((row, _), _)| order(hash_bytes(row)));
+            assert!(hashes.is_sorted() && seen.len() == batch.updates());
         }
+        seen.sort();
         seen
     }
 
@@ -224,7 +262,7 @@ mod tests {
                             let row = random.random_range(0..60_000_u64).to_be_bytes();
                             let (time, diff) =
                                 (upper - 1 + random.random_range(0..=later), random.random_range(-1..=2));
-                            arranger.insert(&row, time, diff);
+                            arranger.insert(hash_bytes(&row), &row, time, diff);
                             *plain.entry((row.to_vec(), time)).or_default() += diff;
                         }
                         assert!(!arranger.is_sealed(AntichainRef::new(&[upper])));
@@ -232,7 +270,7 @@ mod tests {
                         let expected: Vec<_> = closed.filter(|(_, diff)| *diff != 0).collect();
                         assert!(updates(arranger.seal(AntichainRef::new(&[upper]))) == expected, "sealed to {upper}");
                         assert!(arranger.is_sealed(AntichainRef::new(&[upper])));
-                        assert_eq!(arranger.overflowed, upper < 4);
+                        assert_eq!(!arranger.staged.is_empty(), upper < 4);
                     }
                     |_| {}
                 });
@@ -255,7 +293,7 @@ mod tests {
                         row.push(random.random_range(0..3));
                     }
                     let (time, diff) = (lower + random.random_range(0..5), random.random_range(-1..=1));
-                    buffer.push(&row, time, diff);
+                    buffer.push(order(hash_bytes(&row)), &row, time, diff);
                     *plain.entry((row, time)).or_default() += diff;
                 }
                 let upper = lower + random.random_range(1..4);

@@ -1,16 +1,16 @@
 //! Look-ups: the rows of an arrangement that begin with given bytes.
 //!
-//! Rows that begin with the same columns lie side by side in every batch, because the bytes of a column never begin those
-//! of another value. So all rows of a key are found by a binary search and a walk in each batch. Cursors over several
-//! batches are not used: they would have to be brought back to the key in every batch.
+//! An index is arranged by the hashes of what its rows begin with, so all rows of a key are found by a search among numbers
+//! and a walk in each batch. Rows that begin with the same columns are told from others of the same hash by these bytes: the
+//! bytes of a column never begin those of another value.
 
 use differential_dataflow::trace::TraceReader;
-use differential_dataflow::trace::implementations::BatchContainer;
 use smallvec::SmallVec;
 use timely::progress::frontier::AntichainRef;
 
-use super::{Arena, RowBatch, RowTrace, compact};
-use crate::repr::{Diff, Row, Timestamp};
+use super::batch::order;
+use super::{RowBatch, RowTrace, batches, compact};
+use crate::repr::{Diff, Row, Timestamp, hash_bytes};
 
 /// A reader of an arrangement that looks rows up by what they begin with, at times that never move back.
 pub(crate) struct Lookup {
@@ -45,15 +45,10 @@ impl Lookup {
         compact(&mut self.trace, since);
     }
 
-    /// Calls `visit` with every row that begins with `prefix` and is there at time `at`, and how often (never 0).
-    pub(crate) fn for_each(&self, prefix: &[u8], at: Timestamp, visit: impl FnMut(&[u8], Diff)) {
-        for_each_row_with(&self.batches, prefix, at, visit);
+    /// Calls `visit` with every row that begins with `key`, of this hash, and is there at time `at`, and how often (never 0).
+    pub(crate) fn for_each(&self, hash: u64, key: &[u8], at: Timestamp, visit: impl FnMut(&[u8], Diff)) {
+        for_each_row_with(&self.batches, (hash, key), at, visit);
     }
-}
-
-/// What the trace consists of.
-fn batches(trace: &mut RowTrace) -> Vec<RowBatch> {
-    trace.batches_through(AntichainRef::new(&[])).expect("the whole trace can always be read")
 }
 
 /// Calls `visit` with every row of the trace that begins with one of `keys`, which are different and do not begin each
@@ -61,25 +56,24 @@ fn batches(trace: &mut RowTrace) -> Vec<RowBatch> {
 pub(crate) fn for_each_row_of(trace: &mut RowTrace, keys: &[Row], at: Timestamp, mut visit: impl FnMut(&[u8], Diff)) {
     let batches = batches(trace);
     for key in keys {
-        for_each_row_with(&batches, key.bytes(), at, &mut visit);
+        for_each_row_with(&batches, (hash_bytes(key.bytes()), key.bytes()), at, &mut visit);
     }
 }
 
-/// Calls `visit` with every row of `batches` that begins with `prefix` and is there at time `at`, in order, and how often
+/// Calls `visit` with every row of `batches` that begins with `key` and is there at time `at`, in order, and how often
 /// (never 0).
-fn for_each_row_with(batches: &[RowBatch], prefix: &[u8], at: Timestamp, mut visit: impl FnMut(&[u8], Diff)) {
+fn for_each_row_with(
+    batches: &[RowBatch],
+    (hash, key): (u64, &[u8]),
+    at: Timestamp,
+    mut visit: impl FnMut(&[u8], Diff),
+) {
     let mut found: SmallVec<[(&[u8], Diff); 8]> = SmallVec::new();
     let mut origins = 0;
     for batch in batches {
-        let (rows, before) = (&batch.storage.keys, found.len());
-        let mut index = first_not_before(rows, prefix);
-        while index < rows.len() && rows.index(index).starts_with(prefix) {
-            let count = count_at(batch, index, at);
-            if count != 0 {
-                found.push((rows.index(index), count));
-            }
-            index += 1;
-        }
+        let before = found.len();
+        let rows = batch.rows_of(order(hash)).filter(|row| row.bytes.starts_with(key));
+        found.extend(rows.map(|row| (row.bytes, row.count_at(at))).filter(|(_, count)| *count != 0));
         origins += usize::from(found.len() > before);
     }
     if origins > 1 {
@@ -92,27 +86,6 @@ fn for_each_row_with(batches: &[RowBatch], prefix: &[u8], at: Timestamp, mut vis
             visit(same[0].0, count);
         }
     }
-}
-
-/// Where the first row stands that is not before `bytes`.
-fn first_not_before(rows: &Arena, bytes: &[u8]) -> usize {
-    let (mut low, mut high) = (0, rows.len());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if rows.index(middle) < bytes {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
-/// How often row `index` of a batch has come by the time `at`.
-fn count_at(batch: &RowBatch, index: usize, at: Timestamp) -> Diff {
-    let updates = &batch.storage.upds;
-    let (lower, upper) = updates.bounds(index);
-    (lower..upper).filter(|update| updates.times[*update] <= at).map(|update| updates.diffs[update]).sum()
 }
 
 #[cfg(test)]
@@ -147,13 +120,14 @@ mod tests {
             let next = upper + random.random_range(1..4);
             for _ in 0..random.random_range(0..30) {
                 // A key of one or two bytes, none of which begins another, and a tail of any length.
-                let mut row = match random.random_range(0..keys) {
+                let key = match random.random_range(0..keys) {
                     key @ 0..4 => vec![9, key],
                     key => vec![key + 10],
                 };
+                let mut row = key.clone();
                 row.extend(vec![random.random_range(0..3); usize::from(random.random_range(0..tails)) / 7]);
                 let (time, diff) = (random.random_range(upper..next), random.random_range(-2..=2));
-                arranger.insert(&row, time, diff);
+                arranger.insert(hash_bytes(&key), &row, time, diff);
                 rows.entry(row).or_default().push((time, diff));
             }
             arranger.seal(AntichainRef::new(&[next]));
@@ -168,7 +142,7 @@ mod tests {
                     key => vec![key + 10],
                 };
                 let mut found = Vec::new();
-                lookup.for_each(&prefix, at, |row, count| found.push((row.to_vec(), count)));
+                lookup.for_each(hash_bytes(&prefix), &prefix, at, |row, count| found.push((row.to_vec(), count)));
                 seen += found.len();
                 let expected: Vec<_> = plain(&rows, &prefix, at).into_iter().collect();
                 assert_eq!(found, expected, "{prefix:?} at {at}, since {since}, seed {seed}");
@@ -211,13 +185,13 @@ mod tests {
                     let (mut arranger, trace) = RowArranger::new(&scope, &info);
                     let mut lookup = Lookup::new(&trace, 0);
                     for (time, row, diff) in [(1, [1, 1], 1), (2, [1, 2], 1), (3, [1, 1], -1), (4, [1, 0], 2)] {
-                        arranger.insert(&row, time, diff);
+                        arranger.insert(hash_bytes(&row[..1]), &row, time, diff);
                         arranger.seal(AntichainRef::new(&[time + 1]));
                     }
                     lookup.look();
                     let at = |at| {
                         let mut found = Vec::new();
-                        lookup.for_each(&[1], at, |row, count| found.push((row[1], count)));
+                        lookup.for_each(hash_bytes(&[1]), &[1], at, |row, count| found.push((row[1], count)));
                         found
                     };
                     assert_eq!(at(2), [(1, 1), (2, 1)]);

@@ -104,9 +104,9 @@ impl IndexRows {
         IndexRows { lookup, as_of, watched, told, time: as_of, at: None, next: as_of, settled: 0 }
     }
 
-    fn has_rows(&self, key: &[u8], at: Timestamp) -> bool {
+    fn has_rows(&self, hash: u64, key: &[u8], at: Timestamp) -> bool {
         let mut found = false;
-        self.lookup.for_each(key, at, |_, _| found = true);
+        self.lookup.for_each(hash, key, at, |_, _| found = true);
         found
     }
 }
@@ -139,25 +139,26 @@ impl Kept for IndexRows {
     }
 
     /// The row is there already, with its time.
-    fn add(&mut self, _hash: u64, key: &[u8], _row: &[u8], _diff: Diff) -> Presence {
+    fn add(&mut self, hash: u64, key: &[u8], _row: &[u8], _diff: Diff) -> Presence {
         if !self.watched || !self.told.insert(Row::new(key)) {
             return Presence::Same;
         }
-        match (self.at.is_some_and(|before| self.has_rows(key, before)), self.has_rows(key, self.time)) {
+        let before = self.at.is_some_and(|before| self.has_rows(hash, key, before));
+        match (before, self.has_rows(hash, key, self.time)) {
             (false, true) => Presence::Gained,
             (true, false) => Presence::Lost,
             _ => Presence::Same,
         }
     }
 
-    fn for_each(&self, _hash: u64, key: &[u8], mut visit: impl FnMut(&[u8], Diff)) {
+    fn for_each(&self, hash: u64, key: &[u8], mut visit: impl FnMut(&[u8], Diff)) {
         if let Some(at) = self.at {
-            self.lookup.for_each(key, at, |row, count| visit(&row[key.len()..], count));
+            self.lookup.for_each(hash, key, at, |row, count| visit(&row[key.len()..], count));
         }
     }
 
-    fn contains(&self, _hash: u64, key: &[u8]) -> bool {
-        self.at.is_some_and(|at| self.has_rows(key, at))
+    fn contains(&self, hash: u64, key: &[u8]) -> bool {
+        self.at.is_some_and(|at| self.has_rows(hash, key, at))
     }
 
     fn held(&self) -> Held {
