@@ -162,7 +162,7 @@ mod tests {
             let since = random.random_range(0..20);
             let mut merger = BatchMerger::new(&a, &b, AntichainRef::new(&[since]));
             loop {
-                let mut fuel = random.random_range(1..100);
+                let mut fuel = isize::from(random.random_range(1..100_i8));
                 merger.work(&a, &b, &mut fuel);
                 if fuel > 0 {
                     break;
