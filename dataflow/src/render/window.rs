@@ -237,7 +237,7 @@ impl<const W: usize> Partitions<W> {
         if let Some(ahead) = changed.get(at + AHEAD_PARTITION)
             && let Some(slot) = self.keys.warm_entry(ahead.hash)
         {
-            std::hint::black_box(self.partitions[slot].is_empty());
+            self.partitions.warm(slot);
         }
         for (distance, rows) in [(AHEAD_PLACES, false), (AHEAD_ROWS, true)] {
             if let Some(ahead) = changed.get(at + distance)

@@ -288,7 +288,7 @@ mod tests {
             for _ in 0..6 {
                 for _ in 0..random.random_range(0..60) {
                     // Rows that differ late, or only by their length, or in zeros.
-                    let mut row = vec![random.random_range(0..2u8) * 9; random.random_range(0..20)];
+                    let mut row = vec![random.random_range(0..2u8) * 9; random.random_range(1..20)];
                     if random.random_bool(0.3) {
                         row.push(random.random_range(0..3));
                     }

@@ -2,6 +2,8 @@
 
 use std::ops::{Index, IndexMut};
 
+use prefetch_index::prefetch_index;
+
 const CHUNK_BITS: u32 = 12;
 const CHUNK_LEN: usize = 1 << CHUNK_BITS;
 
@@ -28,6 +30,12 @@ impl<T> Chunked<T> {
     /// The memory that the places take.
     pub(crate) fn bytes(&self) -> usize {
         self.chunks.len() * CHUNK_LEN * size_of::<T>()
+    }
+
+    /// Brings a place into the cache: call it some places ahead.
+    #[inline]
+    pub(crate) fn warm(&self, index: u32) {
+        prefetch_index(&self.chunks[(index >> CHUNK_BITS) as usize], index as usize & (CHUNK_LEN - 1));
     }
 
     /// Appends a value.

@@ -2,6 +2,8 @@
 //!
 //! Places are keyed by (slot of the group, code of the value), so that the group's key never stands here.
 
+use prefetch_index::prefetch_index;
+
 /// A value as an integer of fixed width.
 pub(crate) trait Code: Copy + Eq + Default {
     /// A well-mixed hash of the value and its group.
@@ -63,7 +65,7 @@ impl<C: Code> CountedSet<C> {
     pub(crate) fn warm(&self, group: u32, code: C) {
         let hash = code.hash(group);
         let part = &self.parts[part_of(hash)];
-        std::hint::black_box(part.places[part.home(hash)].count);
+        prefetch_index(&part.places, part.home(hash));
     }
 
     /// The memory that it takes.

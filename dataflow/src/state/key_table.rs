@@ -45,7 +45,7 @@ impl KeyTable {
     #[inline]
     pub(crate) fn warm_entry(&self, hash: u64) -> Option<u32> {
         let slot = self.places.likely(hash)?;
-        std::hint::black_box(self.entries[slot].hash);
+        self.entries.warm(slot);
         Some(slot)
     }
 

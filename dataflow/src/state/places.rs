@@ -4,6 +4,8 @@
 //! A word holds the upper half of a hash and a number + 1; its position is the high bits of the hash, so that growth walks
 //! the old words in order and never looks at a key.
 
+use prefetch_index::prefetch_index;
+
 const BITS_MIN: u32 = 6;
 /// The lower half of a word.
 const NUMBER: u64 = 0xffff_ffff;
@@ -51,7 +53,7 @@ impl Places {
     /// Brings the word of `hash` into the cache: call it some rows ahead.
     #[inline]
     pub(crate) fn warm(&self, hash: u64) {
-        std::hint::black_box(self.words[self.position(hash)]);
+        prefetch_index(&self.words, self.position(hash));
     }
 
     /// The number that `hash` most likely leads to. It costs little after [`Places::warm`].

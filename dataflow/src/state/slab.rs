@@ -1,6 +1,8 @@
 //! Byte records of different lengths in pages: one number names a record, and a freed one is used again by a record of its
 //! size. A record is one stretch of memory, so that what is read together lies together.
 
+use prefetch_index::prefetch_index;
+
 /// Records begin at multiples of this, in bytes.
 const GRANULE: usize = 8;
 /// Granules of a page: a mebibyte.
@@ -84,7 +86,8 @@ impl Slab {
     pub(crate) fn warm(&self, record: u32) {
         let page = &self.pages[(record >> PAGE_BITS) as usize];
         let start = (record as usize & (PAGE_GRANULES - 1)) * GRANULE;
-        std::hint::black_box((page[start], page[(start + LINE).min(page.len() - 1)]));
+        prefetch_index(page, start);
+        prefetch_index(page, start + LINE);
     }
 
     /// `bytes` bytes of a record, from its beginning, to be changed.

@@ -64,7 +64,7 @@ impl UpsertTable {
             return self.keys.warm_index(hash);
         }
         if let Some(slot) = self.keys.warm_entry(hash) {
-            std::hint::black_box(self.entries[slot].sequence);
+            self.entries.warm(slot);
         }
     }
 

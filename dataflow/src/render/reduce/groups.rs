@@ -1,5 +1,7 @@
 //! The private table of a group-by: contributions in, −old +new out.
 
+use prefetch_index::prefetch_index;
+
 use super::answer::{Answer, AnswerBuilder, Pick};
 use super::best::{Best, PLACE_AHEAD};
 use super::layout::{Kind, Layout, ROWS, Slots};
@@ -41,6 +43,15 @@ impl SlotTable {
     pub(super) fn get_mut(&mut self, group: u32) -> &mut [i128] {
         let at = (group as usize % CHUNK_GROUPS) * self.width;
         &mut self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
+    }
+
+    /// Brings the first and the last slot of a group into the cache: call it some groups ahead.
+    #[inline]
+    fn warm(&self, group: u32) {
+        let at = (group as usize % CHUNK_GROUPS) * self.width;
+        let chunk = &self.chunks[group as usize / CHUNK_GROUPS];
+        prefetch_index(chunk, at);
+        prefetch_index(chunk, at + self.width - 1);
     }
 
     /// The memory that it takes.
@@ -154,8 +165,8 @@ impl Groups {
                 self.keys.warm_index(*next);
             }
             if let Some(group) = partial.hashes.get(index + ENTRY_AHEAD).and_then(|next| self.keys.warm_entry(*next)) {
-                let slots = self.slots.get(group);
-                std::hint::black_box((slots[ROWS], slots[width - 1], self.marks[group]));
+                self.slots.warm(group);
+                self.marks.warm(group);
             }
             let group = self.group(*hash, partial.keys.get(index));
             let existed = self.global == Some(group) || self.slots.get(group)[ROWS] > 0;

@@ -4,6 +4,8 @@
 //! begin with, so that most comparisons are of integers that stand close together (R. Bayer and K. Unterauer, "Prefix
 //! B-Trees", ACM TODS 2(1), 1977; G. Graefe and P.-A. Larson, "B-Tree Indexes and CPU Caches", ICDE 2001).
 
+use prefetch_index::prefetch_index;
+
 /// Bytes that belong to no string before a node is written anew for them.
 const UNUSED_MIN: u32 = 512;
 
@@ -64,10 +66,11 @@ impl<T> Node<T> {
     #[inline]
     pub(super) fn warm(&self, strings: bool) {
         if strings {
-            std::hint::black_box(self.slots.last().map(|last| self.bytes[last.at as usize]));
-            std::hint::black_box(self.bytes.last());
+            prefetch_index(&self.bytes, self.slots.last().map_or(0, |last| last.at as usize));
+            prefetch_index(&self.bytes, self.bytes.len().saturating_sub(1));
         } else {
-            std::hint::black_box((self.slots.first().map(|slot| slot.head), self.slots.last().map(|slot| slot.head)));
+            prefetch_index(&self.slots, 0);
+            prefetch_index(&self.slots, self.slots.len().saturating_sub(1));
         }
     }
 
