@@ -22,7 +22,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 
-pub(crate) use arranger::RowArranger;
+pub(crate) use arranger::{Consolidated, RowArranger, Seal};
 pub(crate) use batch::Batch;
 pub(crate) use lookup::{Lookup, for_each_row_of};
 

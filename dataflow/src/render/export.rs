@@ -5,9 +5,9 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OperatorInfo;
@@ -22,7 +22,7 @@ use crate::protocol::{DataflowDescription, Response};
 use crate::repr::{
     Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema, hash_bytes,
 };
-use crate::spines::{RowArranger, RowBatch, RowTrace, for_each_update};
+use crate::spines::{Consolidated, RowArranger, RowTrace, Seal, for_each_update};
 
 /// What the worker keeps of a rendered dataflow.
 pub(crate) struct Exported {
@@ -157,42 +157,40 @@ struct Half {
     codec: RowCodec,
     arranger: RowArranger,
     as_of: Timestamp,
-    /// What has arrived of times that are not sealed.
-    open: BTreeMap<Timestamp, Arrived>,
+    /// What has arrived of times that are not sealed, in the order in which it was inserted.
+    open: Vec<Arrived>,
 }
 
-/// What has arrived of one time, or of several.
-#[derive(Default)]
+/// Updates of one time.
 struct Arrived {
+    time: Timestamp,
     updates: usize,
-    /// The updates after `as_of` in columns. What is there at `as_of` is read by peeks.
-    chunks: Vec<Chunk>,
+    /// The updates in columns, if somebody is told of them: what is there at `as_of` is read by peeks.
+    chunk: Option<Chunk>,
 }
 
 /// What a seal closes: the consolidated updates, and how they arrived.
 struct Closed {
-    batch: Option<RowBatch>,
-    arrived: Arrived,
+    seal: Seal,
+    /// By time; each chunk with the number of its first update.
+    chunks: Vec<(usize, Chunk)>,
 }
 
 impl Half {
     fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo, schema: SchemaRef, as_of: Timestamp) -> (Half, RowTrace) {
         let (arranger, trace) = RowArranger::new(scope, info);
-        (Half { codec: codec_for(&schema), schema, arranger, as_of, open: BTreeMap::new() }, trace)
+        (Half { codec: codec_for(&schema), schema, arranger, as_of, open: Vec::new() }, trace)
     }
 
     fn insert(&mut self, chunk: Chunk) {
         let Chunk { time, delta } = &chunk;
+        let (time, updates) = (*time, delta.len());
         let rows = self.codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
-        for index in 0..delta.len() {
+        for index in 0..updates {
             let row = rows.get(index);
-            self.arranger.insert(hash_bytes(row), row, *time, delta.diffs.get(index));
+            self.arranger.insert(hash_bytes(row), row, time, delta.diffs.get(index));
         }
-        let arrived = self.open.entry(*time).or_default();
-        arrived.updates += delta.len();
-        if *time > self.as_of {
-            arrived.chunks.push(chunk);
-        }
+        self.open.push(Arrived { time, updates, chunk: (time > self.as_of).then_some(chunk) });
     }
 
     /// Takes encoded rows, whose changes nobody is told.
@@ -201,32 +199,54 @@ impl Half {
     }
 
     fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Closed {
-        let mut arrived = Arrived::default();
-        while let Some(entry) = self.open.first_entry().filter(|entry| !upper.less_equal(entry.key())) {
-            let time = entry.remove();
-            arrived.updates += time.updates;
-            arrived.chunks.extend(time.chunks);
-        }
-        Closed { batch: self.arranger.seal(upper), arrived }
+        let (mut number, mut chunks) = (0, Vec::new());
+        self.open.retain_mut(|arrived| {
+            let first = number;
+            number += arrived.updates;
+            let later = upper.less_equal(&arrived.time);
+            if !later {
+                chunks.extend(arrived.chunk.take().map(|chunk| (first, chunk)));
+            }
+            later
+        });
+        chunks.sort_by_key(|(_, chunk)| chunk.time);
+        Closed { seal: self.arranger.seal(upper), chunks }
     }
 
     /// The changes after `as_of`, consolidated.
-    fn changes(&self, Closed { batch, arrived }: Closed) -> Vec<Chunk> {
-        let Some(batch) = batch else { return Vec::new() };
-        if batch.updates() == arrived.updates {
-            // Consolidation only takes updates away: it found nothing to do, and the columns are at hand.
-            return arrived.chunks;
-        }
-        let mut chunks = Vec::new();
+    fn changes(&self, Closed { seal, chunks }: Closed) -> Vec<Chunk> {
+        let Some(batch) = seal.batch else { return Vec::new() };
         let mut updates = UpdatesByTime::default();
-        for_each_update(&batch, |row, time, diff| {
+        let mut changes = Vec::new();
+        let mut decode = |row: &[u8], time, diff, changes: &mut Vec<Chunk>| {
             if time > self.as_of {
-                chunks.extend(updates.push(row, time, diff, &self.codec, &self.schema));
+                changes.extend(updates.push(row, time, diff, &self.codec, &self.schema));
             }
-        });
-        chunks.extend(updates.finish(&self.codec, &self.schema));
-        chunks
+        };
+        match seal.consolidated {
+            // The columns are at hand, and what is gone of them is little.
+            Some(Consolidated { gone, instead }) => {
+                changes.extend(chunks.into_iter().filter_map(|(first, chunk)| without(chunk, first, &gone)));
+                instead.iter().for_each(|(row, time, diff)| decode(row.bytes(), *time, *diff, &mut changes));
+            }
+            None => for_each_update(&batch, |row, time, diff| decode(row, time, diff, &mut changes)),
+        }
+        changes.extend(updates.finish(&self.codec, &self.schema));
+        changes
     }
+}
+
+/// A chunk without those of its updates that are `gone`, by their numbers, if it has others; its first has number `first`.
+fn without(Chunk { time, delta }: Chunk, first: usize, gone: &[u32]) -> Option<Chunk> {
+    let position = |number: usize| gone.partition_point(|gone| (*gone as usize) < number);
+    let gone = &gone[position(first)..position(first + delta.len())];
+    if gone.is_empty() {
+        return Some(Chunk { time, delta });
+    }
+    let mut stays = vec![true; delta.len()];
+    gone.iter().for_each(|number| stays[*number as usize - first] = false);
+    let delta = delta.filter(&BooleanArray::from(stays)).expect("a mask as long as the chunk");
+    (!delta.is_empty()).then_some(Chunk { time, delta })
 }
 
 /// Where closed batches leave.

@@ -10,6 +10,7 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, RowParser, Rows, SortField};
+use prefetch_index::prefetch_index;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -71,6 +72,18 @@ impl RowBlock {
         &self.bytes[start..self.ends[index] as usize]
     }
 
+    /// Brings what tells where row `index` is into the cache: call it some rows ahead.
+    #[inline]
+    pub(crate) fn warm_place(&self, index: usize) {
+        prefetch_index(&self.ends, index);
+    }
+
+    /// Brings the beginning of row `index` into the cache: call it a few rows ahead, after [`RowBlock::warm_place`].
+    #[inline]
+    pub(crate) fn warm(&self, index: usize) {
+        prefetch_index(&self.bytes, if index == 0 { 0 } else { self.ends[index - 1] as usize });
+    }
+
     /// The number of rows.
     #[inline]
     pub fn len(&self) -> usize {
@@ -92,6 +105,12 @@ impl RowBlock {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+    }
+
+    /// Gives memory back beyond what so many rows with so many bytes need.
+    pub(crate) fn shrink_to(&mut self, rows: usize, bytes: usize) {
+        self.bytes.shrink_to(bytes);
+        self.ends.shrink_to(rows);
     }
 
     /// The rows in order.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
 use differential_dataflow::trace::{Description, ExertionLogic, Span, Trace};
+use prefetch_index::prefetch_index;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::frontier::AntichainRef;
@@ -16,19 +17,26 @@ use timely::progress::{Antichain, Stamp};
 use super::batch::{Batch, BatchBuilder, RowUpdates, consolidate, order};
 use super::merger::merged;
 use super::{EXERTION, RowBatch, RowSpine, RowTrace};
-use crate::repr::{Diff, RowBlock, Timestamp};
+use crate::repr::{Diff, Row, RowBlock, Timestamp};
 
 /// Updates that the buffer holds: what several large ticks bring that are closed together. Sorting as many takes a few
 /// milliseconds.
 const BUFFERED_MAX: usize = 1 << 17;
-/// A buffer that had room for more gives its memory back once it is empty.
-const KEPT_MAX: usize = 1 << 15;
+/// A buffer that is used to less than this part gives memory back: then a hydration or a burst is over.
+const USED_PART_MIN: usize = 8;
+/// A buffer with room for no more than so many updates is left alone.
+const ROOM_MIN: usize = 1 << 10;
+/// How many entries ahead a row is looked for, and how many ahead it is brought into the cache.
+const PLACE_AHEAD: usize = 24;
+const ROW_AHEAD: usize = 12;
 
 /// The writing end of an arrangement of the row updates that this worker has: equal rows may lie on several workers.
 pub(crate) struct RowArranger {
     buffer: Buffer,
     /// Batches of what the buffer had no room for, of any times; each holds more than twice the updates of the next.
     staged: Vec<Batch>,
+    /// Something had no room since everything was sealed.
+    overflowed: bool,
     writer: TraceWriter<RowSpine>,
     /// Everything before it is sealed.
     upper: Antichain<Timestamp>,
@@ -43,7 +51,7 @@ impl RowArranger {
         }
         let (trace, writer) = TraceAgent::new(spine, info.clone(), None);
         let upper = Antichain::from_elem(0);
-        (RowArranger { buffer: Buffer::default(), staged: Vec::new(), writer, upper }, trace)
+        (RowArranger { buffer: Buffer::default(), staged: Vec::new(), overflowed: false, writer, upper }, trace)
     }
 
     /// Takes an update of a time that is not sealed. `hash` is that of the row or, so that it can be looked up by that, of
@@ -58,6 +66,7 @@ impl RowArranger {
 
     /// Makes a batch of what is in the buffer.
     fn stage(&mut self) {
+        self.overflowed = true;
         self.staged.extend(self.buffer.take());
         while let [.., before, last] = self.staged.as_slice()
             && before.updates() <= 2 * last.updates()
@@ -102,26 +111,47 @@ impl RowArranger {
         self.upper.borrow() == upper
     }
 
-    /// Seals everything before `upper`, which is beyond what was sealed before, and returns what changes there. An empty
-    /// `upper` closes the arrangement.
-    pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<RowBatch> {
+    /// Seals everything before `upper`, which is beyond what was sealed before. An empty `upper` closes the arrangement.
+    pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Seal {
         let lower = std::mem::replace(&mut self.upper, upper.to_owned());
-        let batch = match self.staged.is_empty() {
-            true => self.buffer.seal(upper),
-            false => self.seal_staged(upper),
+        let (batch, consolidated) = if self.overflowed {
+            let batch = self.seal_staged(upper);
+            self.overflowed = !self.staged.is_empty();
+            (batch, None)
+        } else {
+            let mut consolidated = Consolidated::default();
+            (self.buffer.seal(upper, &mut consolidated), Some(consolidated))
         };
         let batch: Option<RowBatch> = batch.map(Rc::new);
         // Importers receive a batch under the earliest of its times that they still hold.
         let hint = lower.elements().iter().copied().filter(|_| batch.is_some()).collect::<Stamp<Timestamp>>();
         let description = Description::new(lower, self.upper.clone(), Antichain::from_elem(0));
         self.writer.insert(Span::new(description, batch.clone()), hint);
-        batch
+        Seal { batch, consolidated }
     }
 
     /// Merges a little, even if nothing arrives.
     pub(crate) fn exert(&mut self) {
         self.writer.exert();
     }
+}
+
+/// What a seal closes.
+pub(crate) struct Seal {
+    /// What changes; nothing if that is nothing.
+    pub(crate) batch: Option<RowBatch>,
+    /// How it differs from what was inserted; `None` if that is not known.
+    pub(crate) consolidated: Option<Consolidated>,
+}
+
+/// What consolidation has made of updates.
+#[derive(Default)]
+pub(crate) struct Consolidated {
+    /// Updates that are gone, ascending: each by its number among all that were inserted and not sealed before, in the order
+    /// of their insertion.
+    pub(crate) gone: Vec<u32>,
+    /// What has come in their place.
+    pub(crate) instead: Vec<(Row, Timestamp, Diff)>,
 }
 
 /// Updates in the order of their arrival.
@@ -154,69 +184,91 @@ impl Buffer {
         self.entries.push(u64::from(order) << 32 | u64::from(update));
     }
 
-    /// Takes everything before `upper`, consolidated, as a batch; nothing if that is nothing.
-    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<Batch> {
+    /// Takes everything before `upper`, consolidated, as a batch; nothing if that is nothing. What stays keeps its order.
+    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>, consolidated: &mut Consolidated) -> Option<Batch> {
         if self.entries.is_empty() {
             return None;
         }
-        let mut closing = std::mem::take(self);
-        let Buffer { rows, stamps, entries } = &mut closing;
+        let mut left = Buffer::default();
+        let Buffer { rows, stamps, entries } = self;
         entries.retain(|entry| {
             let (time, diff) = stamps[update(*entry)];
             let later = upper.less_equal(&time);
             if later {
-                self.push(entry_order(*entry), rows.get(update(*entry)), time, diff);
+                left.push(entry_order(*entry), rows.get(update(*entry)), time, diff);
             }
             !later
         });
-        let batch = closing.build();
-        if self.entries.is_empty() && closing.entries.capacity() <= KEPT_MAX {
-            // The usual case: nothing is left, and the memory serves the next tick.
-            closing.clear();
-            *self = closing;
+        let batch = self.build(consolidated);
+        match left.entries.is_empty() {
+            // The usual case: the memory serves the next tick.
+            true => self.clear(),
+            false => *self = left,
         }
         batch
     }
 
-    /// Takes everything as a batch, and keeps the memory.
+    /// Takes everything as a batch.
     fn take(&mut self) -> Option<Batch> {
-        let batch = self.build();
+        let batch = self.build(&mut Consolidated::default());
         self.clear();
         batch
     }
 
     /// A batch of the updates that have entries; equal rows are added up.
-    fn build(&mut self) -> Option<Batch> {
+    fn build(&mut self, consolidated: &mut Consolidated) -> Option<Batch> {
         let Buffer { rows, stamps, entries } = self;
         entries.sort_unstable();
         let row = |entry: &u64| rows.get(update(*entry));
         let mut builder = BatchBuilder::new(entries.len(), rows.byte_len());
-        let mut equal_stamps = Vec::new();
-        for same_order in entries.chunk_by_mut(|a, b| entry_order(*a) == entry_order(*b)) {
-            let order = entry_order(same_order[0]);
-            if let [entry] = same_order {
-                let stamp = stamps[update(*entry)];
-                if stamp.1 != 0 {
-                    builder.push(order, row(entry), stamp);
-                }
+        let (mut first, mut equal_stamps) = (0, Vec::new());
+        while first < entries.len() {
+            if let Some(ahead) = entries.get(first + PLACE_AHEAD) {
+                rows.warm_place(update(*ahead));
+                prefetch_index(&*stamps, update(*ahead));
+            }
+            if let Some(ahead) = entries.get(first + ROW_AHEAD) {
+                rows.warm(update(*ahead));
+            }
+            let (entry, order) = (entries[first], entry_order(entries[first]));
+            let stamp = stamps[update(entry)];
+            let alone = entries.get(first + 1).is_none_or(|next| entry_order(*next) != order);
+            if alone && stamp.1 != 0 {
+                builder.push(order, row(&entry), stamp);
+                first += 1;
                 continue;
             }
+            let same_order = entries[first..].partition_point(|next| entry_order(*next) == order);
+            let same_order = &mut entries[first..first + same_order];
             same_order.sort_unstable_by(|a, b| row(a).cmp(row(b)));
             for equal in same_order.chunk_by(|a, b| row(a) == row(b)) {
                 equal_stamps.clear();
                 equal_stamps.extend(equal.iter().map(|entry| stamps[update(*entry)]));
                 consolidate(&mut equal_stamps);
                 builder.push_all(order, row(&equal[0]), &equal_stamps);
+                if equal_stamps.len() < equal.len() {
+                    consolidated.gone.extend(equal.iter().map(|entry| (entry & 0xffff_ffff) as u32));
+                    let instead = equal_stamps.iter().map(|(time, diff)| (Row::new(row(&equal[0])), *time, *diff));
+                    consolidated.instead.extend(instead);
+                }
             }
+            first += same_order.len();
         }
+        consolidated.gone.sort_unstable();
         builder.finish()
     }
 
-    /// Forgets all updates, keeps the memory.
+    /// Forgets all updates, and keeps memory for as many.
     fn clear(&mut self) {
+        let (updates, bytes) = (self.stamps.len(), self.rows.byte_len());
         self.rows.clear();
         self.stamps.clear();
         self.entries.clear();
+        if self.stamps.capacity() > ROOM_MIN.max(updates * USED_PART_MIN) {
+            self.rows.shrink_to(updates, bytes);
+            self.stamps.shrink_to(updates);
+            self.entries.shrink_to(updates);
+        }
     }
 }
 
@@ -239,8 +291,7 @@ mod tests {
         let mut seen = Vec::new();
         if let Some(batch) = batch {
             for_each_update(&batch, |row, time, diff| seen.push(((row.to_vec(), time), diff)));
-            let hashes = seen.iter().map(|((row, _), _)| order(hash_bytes(row)));
-            assert!(hashes.is_sorted() && seen.len() == batch.updates());
+            assert_eq!(seen.len(), batch.updates());
         }
         seen.sort();
         seen
@@ -254,7 +305,7 @@ mod tests {
                     let (mut arranger, _trace) = RowArranger::new(&scope, &info);
                     let mut random = ChaCha8Rng::seed_from_u64(8);
                     let mut plain: BTreeMap<(Vec<u8>, Timestamp), Diff> = BTreeMap::new();
-                    // Too many at first; few beside what stayed in the batcher; nothing that stays; few alone.
+                    // Too many at first; few beside what stayed staged; nothing that stays; few alone.
                     for (upper, count, later) in
                         [(2, 3 * BUFFERED_MAX + 7, 1), (3, 100, 1), (4, 100, 0), (5, 100, 1), (6, 100, 0)]
                     {
@@ -268,9 +319,12 @@ mod tests {
                         assert!(!arranger.is_sealed(AntichainRef::new(&[upper])));
                         let closed = plain.extract_if(.., |(_, time), _| *time < upper);
                         let expected: Vec<_> = closed.filter(|(_, diff)| *diff != 0).collect();
-                        assert!(updates(arranger.seal(AntichainRef::new(&[upper]))) == expected, "sealed to {upper}");
+                        assert!(
+                            updates(arranger.seal(AntichainRef::new(&[upper])).batch) == expected,
+                            "sealed to {upper}"
+                        );
                         assert!(arranger.is_sealed(AntichainRef::new(&[upper])));
-                        assert_eq!(!arranger.staged.is_empty(), upper < 4);
+                        assert_eq!(arranger.overflowed, upper < 4);
                     }
                     |_| {}
                 });
@@ -284,6 +338,8 @@ mod tests {
         for _ in 0..200 {
             let mut buffer = Buffer::default();
             let mut plain: BTreeMap<(Vec<u8>, Timestamp), Diff> = BTreeMap::new();
+            // What was inserted and is not sealed, by number.
+            let mut inserted: Vec<((Vec<u8>, Timestamp), Diff)> = Vec::new();
             let mut lower = 0;
             for _ in 0..6 {
                 for _ in 0..random.random_range(0..60) {
@@ -293,17 +349,29 @@ mod tests {
                         row.push(random.random_range(0..3));
                     }
                     let (time, diff) = (lower + random.random_range(0..5), random.random_range(-1..=1));
-                    buffer.push(order(hash_bytes(&row)), &row, time, diff);
+                    // Few orders, so that different rows share them.
+                    buffer.push(order(hash_bytes(&row)) % 16, &row, time, diff);
+                    inserted.push(((row.clone(), time), diff));
                     *plain.entry((row, time)).or_default() += diff;
                 }
                 let upper = lower + random.random_range(1..4);
-                let seen = updates(buffer.seal(AntichainRef::new(&[upper])).map(Rc::new));
-                let later = plain.split_off(&(Vec::new(), 0));
+                let mut consolidated = Consolidated::default();
+                let seen = updates(buffer.seal(AntichainRef::new(&[upper]), &mut consolidated).map(Rc::new));
                 let (closed, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
-                    later.into_iter().partition(|((_, time), _)| *time < upper);
+                    plain.into_iter().partition(|((_, time), _)| *time < upper);
                 plain = open;
                 let expected: Vec<_> = closed.into_iter().filter(|(_, diff)| *diff != 0).collect();
                 assert_eq!(seen, expected);
+
+                let Consolidated { gone, instead } = consolidated;
+                let stays = |number: &u32| gone.binary_search(number).is_err();
+                let numbered = (0..).zip(&inserted).filter(|(number, _)| stays(number)).map(|(_, update)| update);
+                let instead = instead.into_iter().map(|(row, time, diff)| ((row.bytes().to_vec(), time), diff));
+                let mut told: Vec<_> =
+                    numbered.filter(|((_, time), _)| *time < upper).cloned().chain(instead).collect();
+                told.sort();
+                assert_eq!(told, expected);
+                inserted.retain(|((_, time), _)| *time >= upper);
                 lower = upper;
             }
         }
