@@ -8,6 +8,7 @@ mod arranger;
 mod batch;
 mod lookup;
 mod merger;
+mod run;
 mod walk;
 
 use std::rc::Rc;
@@ -93,7 +94,7 @@ pub(crate) fn import_rows<'scope>(
 
 /// Calls `visit` with every (row, time, diff) of a batch, row after row.
 pub(crate) fn for_each_update(batch: &Batch, mut visit: impl FnMut(&[u8], Timestamp, Diff)) {
-    for row in batch.rows() {
+    for row in batch.runs().iter().flat_map(|run| run.rows()) {
         row.stamps().for_each(|(time, diff)| visit(row.bytes, time, diff));
     }
 }
@@ -101,11 +102,11 @@ pub(crate) fn for_each_update(batch: &Batch, mut visit: impl FnMut(&[u8], Timest
 /// The same for an imported batch: what is there at `as_of`, or earlier, has come at `as_of`.
 pub(crate) fn for_each_imported(batch: &ImportedBatch, mut visit: impl FnMut(&[u8], Timestamp, Diff)) {
     let mut stamps = Vec::new();
-    for row in batch.inner().rows() {
+    for row in batch.inner().runs().iter().flat_map(|run| run.rows()) {
         stamps.clear();
         stamps.extend(row.stamps());
         stamps.retain_mut(|(time, _)| batch.advance_time(time));
-        batch::consolidate(&mut stamps);
+        run::consolidate(&mut stamps);
         stamps.iter().for_each(|(time, diff)| visit(row.bytes, *time, *diff));
     }
 }
@@ -125,7 +126,8 @@ pub(crate) fn held(trace: &mut RowTrace) -> Held {
 ///
 /// Requires since <= `at` < upper, which the control plane knows.
 pub(crate) fn for_each_row_at(trace: &mut RowTrace, at: Timestamp, visit: impl FnMut(&[u8], Diff)) {
-    walk::for_each_row_at(&batches(trace), at, visit);
+    let batches = batches(trace);
+    walk::for_each_row_at(batches.iter().flat_map(|batch| batch.runs()).map(|run| &**run), at, visit);
 }
 
 /// Lets a trace forget distinctions of times before `since`, and merge its batches up to its upper.

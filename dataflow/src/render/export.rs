@@ -59,8 +59,9 @@ pub(super) fn export<'scope>(
     };
     let mut builder = OperatorBuilder::new("Export".to_owned(), scope);
     let info = builder.operator_info();
-    let (rows, rows_trace) = Half::new(&scope, &info, rows_schema.clone(), context.as_of);
-    let (errors, errors_trace) = Half::new(&scope, &info, errors_schema(), context.as_of);
+    let (rows, rows_trace) =
+        Half::new((&scope, &info), (rows_schema.clone(), description.key.is_some()), context.as_of);
+    let (errors, errors_trace) = Half::new((&scope, &info), (errors_schema(), false), context.as_of);
     let (logged, sealed) = (context.errors.clone(), context.sealed.clone());
     let mut export = Export { rows, errors, logged, sink, sealed };
     let meter = context.meter.clone();
@@ -177,8 +178,12 @@ struct Closed {
 }
 
 impl Half {
-    fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo, schema: SchemaRef, as_of: Timestamp) -> (Half, RowTrace) {
-        let (arranger, trace) = RowArranger::new(scope, info);
+    fn new(
+        (scope, info): (&Scope<'_, Timestamp>, &OperatorInfo),
+        (schema, index): (SchemaRef, bool),
+        as_of: Timestamp,
+    ) -> (Half, RowTrace) {
+        let (arranger, trace) = RowArranger::new(scope, info, index);
         (Half { codec: codec_for(&schema), schema, arranger, as_of, open: Vec::new() }, trace)
     }
 

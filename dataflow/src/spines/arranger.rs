@@ -14,8 +14,9 @@ use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::frontier::AntichainRef;
 use timely::progress::{Antichain, Stamp};
 
-use super::batch::{Batch, BatchBuilder, RowUpdates, consolidate, order};
+use super::batch::Batch;
 use super::merger::merged;
+use super::run::{RowUpdates, Run, RunBuilder, consolidate, order};
 use super::{EXERTION, RowBatch, RowSpine, RowTrace};
 use crate::repr::{Diff, Row, RowBlock, Timestamp};
 
@@ -33,25 +34,38 @@ const ROW_AHEAD: usize = 12;
 /// The writing end of an arrangement of the row updates that this worker has: equal rows may lie on several workers.
 pub(crate) struct RowArranger {
     buffer: Buffer,
-    /// Batches of what the buffer had no room for, of any times; each holds more than twice the updates of the next.
-    staged: Vec<Batch>,
+    /// Runs of what the buffer had no room for, of any times; each holds more than twice the updates of the next.
+    staged: Vec<Run>,
     /// Something had no room since everything was sealed.
     overflowed: bool,
+    /// Whether batches may have several runs: not where rows are looked up, run by run.
+    loose: bool,
     writer: TraceWriter<RowSpine>,
     /// Everything before it is sealed.
     upper: Antichain<Timestamp>,
 }
 
 impl RowArranger {
-    /// An empty arrangement filled by the operator `info`, which is activated when merges are to go on.
-    pub(crate) fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo) -> (RowArranger, RowTrace) {
+    /// An empty arrangement filled by the operator `info`, which is activated when merges are to go on. Rows are looked up in
+    /// it if it is an `index`.
+    pub(crate) fn new(scope: &Scope<'_, Timestamp>, info: &OperatorInfo, index: bool) -> (RowArranger, RowTrace) {
         let mut spine = RowSpine::new(info.clone(), None, Some(scope.activator_for(Rc::clone(&info.address))));
         if let Some(logic) = scope.worker().config().get::<ExertionLogic>(EXERTION) {
             spine.set_exert_logic(Arc::clone(logic));
         }
         let (trace, writer) = TraceAgent::new(spine, info.clone(), None);
         let upper = Antichain::from_elem(0);
-        (RowArranger { buffer: Buffer::default(), staged: Vec::new(), overflowed: false, writer, upper }, trace)
+        (
+            RowArranger {
+                buffer: Buffer::default(),
+                staged: Vec::new(),
+                overflowed: false,
+                loose: !index,
+                writer,
+                upper,
+            },
+            trace,
+        )
     }
 
     /// Takes an update of a time that is not sealed. `hash` is that of the row or, so that it can be looked up by that, of
@@ -64,35 +78,32 @@ impl RowArranger {
         }
     }
 
-    /// Makes a batch of what is in the buffer.
+    /// Makes a run of what is in the buffer.
     fn stage(&mut self) {
         self.overflowed = true;
         self.staged.extend(self.buffer.take());
         while let [.., before, last] = self.staged.as_slice()
             && before.updates() <= 2 * last.updates()
         {
-            let merged = merged(before, last);
+            let merged = merged(&[before, last]);
             self.staged.truncate(self.staged.len() - 2);
             self.staged.extend(merged);
         }
     }
 
     /// Everything that is staged, and what is in the buffer, divided: what lies before `upper`, and the rest, which stays.
-    fn seal_staged(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<Batch> {
+    fn seal_staged(&mut self, upper: AntichainRef<'_, Timestamp>) -> Option<Run> {
         self.staged.extend(self.buffer.take());
-        let mut all: Option<Batch> = None;
-        while let Some(batch) = self.staged.pop() {
-            all = match all {
-                Some(all) => merged(&batch, &all),
-                None => Some(batch),
-            };
-        }
-        let all = all?;
+        let all = match self.staged.len() {
+            0 | 1 => self.staged.pop(),
+            _ => merged(&self.staged.iter().collect::<Vec<_>>()),
+        }?;
+        self.staged.clear();
         let left = all.rows().flat_map(RowUpdates::stamps).filter(|(time, _)| upper.less_equal(time)).count();
         if left == 0 {
             return Some(all);
         }
-        let builder = |updates| BatchBuilder::new(updates, all.row_bytes() / all.updates() * updates);
+        let builder = |updates| RunBuilder::new(updates, all.row_bytes() / all.updates() * updates);
         let (mut closed, mut open) = (builder(all.updates() - left), builder(left));
         let mut stamps: Vec<(Timestamp, Diff)> = Vec::new();
         for row in all.rows() {
@@ -114,15 +125,15 @@ impl RowArranger {
     /// Seals everything before `upper`, which is beyond what was sealed before. An empty `upper` closes the arrangement.
     pub(crate) fn seal(&mut self, upper: AntichainRef<'_, Timestamp>) -> Seal {
         let lower = std::mem::replace(&mut self.upper, upper.to_owned());
-        let (batch, consolidated) = if self.overflowed {
-            let batch = self.seal_staged(upper);
+        let (run, consolidated) = if self.overflowed {
+            let run = self.seal_staged(upper);
             self.overflowed = !self.staged.is_empty();
-            (batch, None)
+            (run, None)
         } else {
             let mut consolidated = Consolidated::default();
             (self.buffer.seal(upper, &mut consolidated), Some(consolidated))
         };
-        let batch: Option<RowBatch> = batch.map(Rc::new);
+        let batch: Option<RowBatch> = run.map(|run| Rc::new(Batch::new(run, self.loose)));
         // Importers receive a batch under the earliest of its times that they still hold.
         let hint = lower.elements().iter().copied().filter(|_| batch.is_some()).collect::<Stamp<Timestamp>>();
         let description = Description::new(lower, self.upper.clone(), Antichain::from_elem(0));
@@ -184,8 +195,8 @@ impl Buffer {
         self.entries.push(u64::from(order) << 32 | u64::from(update));
     }
 
-    /// Takes everything before `upper`, consolidated, as a batch; nothing if that is nothing. What stays keeps its order.
-    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>, consolidated: &mut Consolidated) -> Option<Batch> {
+    /// Takes everything before `upper`, consolidated, as a run; nothing if that is nothing. What stays keeps its order.
+    fn seal(&mut self, upper: AntichainRef<'_, Timestamp>, consolidated: &mut Consolidated) -> Option<Run> {
         if self.entries.is_empty() {
             return None;
         }
@@ -199,28 +210,28 @@ impl Buffer {
             }
             !later
         });
-        let batch = self.build(consolidated);
+        let run = self.build(consolidated);
         match left.entries.is_empty() {
             // The usual case: the memory serves the next tick.
             true => self.clear(),
             false => *self = left,
         }
-        batch
+        run
     }
 
-    /// Takes everything as a batch.
-    fn take(&mut self) -> Option<Batch> {
-        let batch = self.build(&mut Consolidated::default());
+    /// Takes everything as a run.
+    fn take(&mut self) -> Option<Run> {
+        let run = self.build(&mut Consolidated::default());
         self.clear();
-        batch
+        run
     }
 
-    /// A batch of the updates that have entries; equal rows are added up.
-    fn build(&mut self, consolidated: &mut Consolidated) -> Option<Batch> {
+    /// A run of the updates that have entries; equal rows are added up.
+    fn build(&mut self, consolidated: &mut Consolidated) -> Option<Run> {
         let Buffer { rows, stamps, entries } = self;
         entries.sort_unstable();
         let row = |entry: &u64| rows.get(update(*entry));
-        let mut builder = BatchBuilder::new(entries.len(), rows.byte_len());
+        let mut builder = RunBuilder::new(entries.len(), rows.byte_len());
         let (mut first, mut equal_stamps) = (0, Vec::new());
         while first < entries.len() {
             if let Some(ahead) = entries.get(first + PLACE_AHEAD) {
@@ -279,6 +290,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    use differential_dataflow::trace::implementations::spine_fueled::SpineBatch;
     use timely::container::CapacityContainerBuilder;
     use timely::dataflow::operators::generic::operator::source;
 
@@ -291,7 +303,7 @@ mod tests {
         let mut seen = Vec::new();
         if let Some(batch) = batch {
             for_each_update(&batch, |row, time, diff| seen.push(((row.to_vec(), time), diff)));
-            assert_eq!(seen.len(), batch.updates());
+            assert_eq!(seen.len(), batch.len());
         }
         seen.sort();
         seen
@@ -302,7 +314,7 @@ mod tests {
         timely::execute_directly(|worker| {
             worker.dataflow::<Timestamp, _, _>(|scope| {
                 source::<_, CapacityContainerBuilder<Vec<()>>, _, _>(scope, "Arranger", |_, info| {
-                    let (mut arranger, _trace) = RowArranger::new(&scope, &info);
+                    let (mut arranger, _trace) = RowArranger::new(&scope, &info, false);
                     let mut random = ChaCha8Rng::seed_from_u64(8);
                     let mut plain: BTreeMap<(Vec<u8>, Timestamp), Diff> = BTreeMap::new();
                     // Too many at first; few beside what stayed staged; nothing that stays; few alone.
@@ -356,7 +368,11 @@ mod tests {
                 }
                 let upper = lower + random.random_range(1..4);
                 let mut consolidated = Consolidated::default();
-                let seen = updates(buffer.seal(AntichainRef::new(&[upper]), &mut consolidated).map(Rc::new));
+                let seen = updates(
+                    buffer
+                        .seal(AntichainRef::new(&[upper]), &mut consolidated)
+                        .map(|run| Rc::new(Batch::new(run, false))),
+                );
                 let (closed, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
                     plain.into_iter().partition(|((_, time), _)| *time < upper);
                 plain = open;

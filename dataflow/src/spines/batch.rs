@@ -1,35 +1,30 @@
-//! Batches of an arrangement: updates of byte rows, consolidated, immutable, in the order of hashes.
+//! Batches of an arrangement: one run or, while they are small, several side by side.
 //!
-//! The order is that of 32 bits of a hash, then of the bytes. What makes an arrangement expensive is comparing rows, once for
-//! every level of sorting and merging; numbers that lie side by side are compared for next to nothing. Nobody needs the rows
-//! in their own order.
-//!
-//! A batch is a list of blocks, so that merging neither asks for large stretches of fresh memory nor copies what has grown.
+//! Merging moves every update once a level. So the runs of small batches are first put beside each other, which costs nothing,
+//! and merged when there are many: an update is then moved once where it would have been three times. Large batches are one
+//! run, so that what has cancelled is not kept for long; and so are those in which rows are looked up, run by run.
 
-use std::cmp::Ordering;
+use std::rc::Rc;
 
 use differential_dataflow::trace::implementations::spine_fueled::SpineBatch;
+use smallvec::SmallVec;
 
 use super::merger::BatchMerger;
+use super::run::Run;
 use crate::figures::Held;
-use crate::repr::{Diff, Timestamp};
+use crate::repr::Timestamp;
 
-/// A block is closed at the first row after so many updates or bytes. Small enough that the memory of merged blocks serves
-/// the next ones, large enough that blocks are few.
-const BLOCK_UPDATES: usize = 4_096;
-const BLOCK_BYTES: usize = 1 << 20;
+/// A batch has at most so many runs.
+const RUNS_MAX: usize = 8;
+/// A batch of several runs has at most so many updates.
+const LOOSE_MAX: usize = 1 << 18;
 
-/// What a row's updates are ordered by in front of its bytes, given a hash of the row or of what it begins with.
-#[inline]
-pub(super) fn order(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-/// Updates in the order of their rows' hashes and bytes, no two of the same row and time.
-#[derive(Default)]
+/// A batch of an arrangement, immutable.
 pub(crate) struct Batch {
-    blocks: Vec<Block>,
+    runs: SmallVec<[Rc<Run>; 1]>,
     updates: usize,
+    /// Whether it may stand beside others in one batch.
+    loose: bool,
 }
 
 impl SpineBatch for Batch {
@@ -41,375 +36,33 @@ impl SpineBatch for Batch {
     }
 }
 
-/// Some updates of a batch, all those of any of their rows.
-#[derive(Default)]
-struct Block {
-    hashes: Vec<u32>,
-    /// Where each update's row ends in the bytes. One without bytes is of the same row as the update before it: either all rows
-    /// of an arrangement are empty or none is.
-    ends: Vec<u32>,
-    bytes: Vec<u8>,
-    stamps: Stamps,
-}
-
-/// The times and diffs of updates.
-enum Stamps {
-    /// All have the same: what becomes of rows that stay.
-    Same(Timestamp, Diff),
-    /// One an update.
-    Each(Vec<(Timestamp, Diff)>),
-}
-
-impl Default for Stamps {
-    fn default() -> Stamps {
-        Stamps::Same(0, 0)
-    }
-}
-
-impl Stamps {
-    #[inline]
-    fn get(&self, update: usize) -> (Timestamp, Diff) {
-        match self {
-            Stamps::Same(time, diff) => (*time, *diff),
-            Stamps::Each(stamps) => stamps[update],
-        }
-    }
-
-    /// Appends one to `len` that are there, of `room` in all.
-    #[inline]
-    fn push(&mut self, stamp: (Timestamp, Diff), len: usize, room: usize) {
-        match self {
-            Stamps::Each(stamps) => stamps.push(stamp),
-            Stamps::Same(time, diff) if (*time, *diff) == stamp => {}
-            Stamps::Same(time, diff) if len == 0 => (*time, *diff) = stamp,
-            Stamps::Same(time, diff) => {
-                let mut stamps = Vec::with_capacity(room);
-                stamps.resize(len, (*time, *diff));
-                stamps.push(stamp);
-                *self = Stamps::Each(stamps);
-            }
-        }
-    }
-}
-
-impl Block {
-    fn len(&self) -> usize {
-        self.hashes.len()
-    }
-
-    #[inline]
-    fn start(&self, update: usize) -> usize {
-        if update == 0 { 0 } else { self.ends[update - 1] as usize }
-    }
-
-    /// The first update after `update` that is of another row.
-    #[inline]
-    fn row_end(&self, update: usize) -> usize {
-        let end = self.ends[update];
-        let mut next = update + 1;
-        while next < self.ends.len() && self.ends[next] == end {
-            next += 1;
-        }
-        next
-    }
-
-    fn held_bytes(&self) -> usize {
-        let stamps = match &self.stamps {
-            Stamps::Same(..) => 0,
-            Stamps::Each(stamps) => stamps.capacity() * size_of::<(Timestamp, Diff)>(),
-        };
-        let words = (self.hashes.capacity() + self.ends.capacity()) * size_of::<u32>();
-        size_of::<Block>() + words + self.bytes.capacity() + stamps
-    }
-}
-
-/// A row of a batch with its updates.
-#[derive(Clone, Copy)]
-pub(super) struct RowUpdates<'a> {
-    batch: &'a Batch,
-    block: &'a Block,
-    number: usize,
-    first: usize,
-    end: usize,
-    /// See [`order`].
-    pub(super) order: u32,
-    /// The row.
-    pub(super) bytes: &'a [u8],
-}
-
-impl<'a> RowUpdates<'a> {
-    #[inline]
-    fn new(batch: &'a Batch, number: usize, first: usize) -> Option<RowUpdates<'a>> {
-        let block = batch.blocks.get(number)?;
-        let end = block.row_end(first);
-        let bytes = &block.bytes[block.start(first)..block.ends[first] as usize];
-        Some(RowUpdates { batch, block, number, first, end, order: block.hashes[first], bytes })
-    }
-
-    /// The next row of the batch.
-    #[inline]
-    pub(super) fn next(self) -> Option<RowUpdates<'a>> {
-        match self.end < self.block.len() {
-            true => RowUpdates::new(self.batch, self.number, self.end),
-            false => RowUpdates::new(self.batch, self.number + 1, 0),
-        }
-    }
-
-    /// Where it stands in its batch.
-    pub(super) fn place(self) -> Place {
-        Place { block: self.number, update: self.first }
-    }
-
-    /// How many updates it has: at least one.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.end - self.first
-    }
-
-    /// The time and the diff of its first update.
-    #[inline]
-    pub(super) fn stamp(&self) -> (Timestamp, Diff) {
-        self.block.stamps.get(self.first)
-    }
-
-    /// The times and diffs of its updates; times ascend.
-    #[inline]
-    pub(super) fn stamps(self) -> impl Iterator<Item = (Timestamp, Diff)> {
-        (self.first..self.end).map(move |update| self.block.stamps.get(update))
-    }
-
-    /// How often the row has come by the time `at`.
-    #[inline]
-    pub(super) fn count_at(self, at: Timestamp) -> Diff {
-        self.stamps().filter(|(time, _)| *time <= at).map(|(_, diff)| diff).sum()
-    }
-
-    /// Where it stands among rows of other batches.
-    #[inline]
-    pub(super) fn cmp(&self, other: &RowUpdates<'_>) -> Ordering {
-        self.order.cmp(&other.order).then_with(|| self.bytes.cmp(other.bytes))
-    }
-}
-
-/// A row's place in a batch.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Place {
-    block: usize,
-    update: usize,
-}
-
 impl Batch {
-    /// The first row.
-    #[inline]
-    pub(super) fn first(&self) -> Option<RowUpdates<'_>> {
-        self.at(Place::default())
+    /// A batch of one run, which may be put beside others if it is `loose`.
+    pub(super) fn new(run: Run, loose: bool) -> Batch {
+        Batch { updates: run.updates(), runs: SmallVec::from_buf([Rc::new(run)]), loose }
     }
 
-    /// The row at a place.
-    #[inline]
-    pub(super) fn at(&self, place: Place) -> Option<RowUpdates<'_>> {
-        RowUpdates::new(self, place.block, place.update)
+    /// What it consists of: rows may be in several runs.
+    pub(super) fn runs(&self) -> &[Rc<Run>] {
+        &self.runs
     }
 
-    /// What is behind the last row.
-    pub(super) fn end(&self) -> Place {
-        Place { block: self.blocks.len(), update: 0 }
+    /// Whether it may be put beside others.
+    pub(super) fn is_loose(&self) -> bool {
+        self.loose
     }
 
-    /// Every row in order.
-    pub(super) fn rows(&self) -> impl Iterator<Item = RowUpdates<'_>> {
-        std::iter::successors(self.first(), |row| row.next())
-    }
-
-    /// The rows whose order is this one.
-    pub(super) fn rows_of(&self, order: u32) -> impl Iterator<Item = RowUpdates<'_>> {
-        // The rows of one order may begin at the end of one block and go on in others.
-        let number = self.blocks.partition_point(|block| block.hashes.last().is_some_and(|last| *last < order));
-        let first = self.blocks.get(number).map(|block| block.hashes.partition_point(|hash| *hash < order));
-        let first = first.and_then(|first| RowUpdates::new(self, number, first));
-        std::iter::successors(first, |row| row.next()).take_while(move |row| row.order == order)
-    }
-
-    /// How many updates there are.
-    pub(crate) fn updates(&self) -> usize {
-        self.updates
-    }
-
-    /// The bytes of all rows.
-    pub(super) fn row_bytes(&self) -> usize {
-        self.blocks.iter().map(|block| block.bytes.len()).sum()
+    /// Both batches side by side, if that is allowed.
+    pub(super) fn beside(&self, other: &Batch) -> Option<Batch> {
+        let updates = self.updates + other.updates;
+        let allowed = self.loose && self.runs.len() + other.runs.len() <= RUNS_MAX && updates <= LOOSE_MAX;
+        allowed.then(|| Batch { runs: self.runs.iter().chain(&other.runs).cloned().collect(), updates, loose: true })
     }
 
     /// What it holds: updates are the records.
     pub(super) fn held(&self) -> Held {
-        Held::new(self.updates, self.blocks.iter().map(Block::held_bytes).sum())
-    }
-}
-
-/// Builds a batch of rows that come in order.
-pub(super) struct BatchBuilder {
-    batch: Batch,
-    open: Block,
-    /// How many updates may still come to blocks after the open one.
-    expected: usize,
-    /// The bytes of a row, about.
-    row_bytes: usize,
-}
-
-impl BatchBuilder {
-    /// A builder for at most `updates`, whose rows have so many bytes together.
-    pub(super) fn new(updates: usize, bytes: usize) -> BatchBuilder {
-        let row_bytes = bytes.div_ceil(updates.max(1));
-        let mut builder =
-            BatchBuilder { batch: Batch::default(), open: Block::default(), expected: updates, row_bytes };
-        builder.open = builder.fresh();
-        builder
-    }
-
-    /// An empty block for what comes next.
-    fn fresh(&mut self) -> Block {
-        let updates = self.expected.min(BLOCK_UPDATES);
-        self.expected -= updates;
-        // Rows are not all of the same length: an eighth more is better than moving a block that is nearly full.
-        let bytes = (updates * self.row_bytes).min(BLOCK_BYTES);
-        let spare = if updates == BLOCK_UPDATES { bytes / 8 } else { 0 };
-        Block {
-            hashes: Vec::with_capacity(updates),
-            ends: Vec::with_capacity(updates),
-            bytes: Vec::with_capacity(bytes + spare),
-            stamps: Stamps::default(),
-        }
-    }
-
-    /// Adds a row behind all others, with one update.
-    ///
-    /// Panics if the rows of a block outgrow 4 GiB, which would need a row as long.
-    #[inline]
-    pub(super) fn push(&mut self, order: u32, row: &[u8], stamp: (Timestamp, Diff)) {
-        if self.open.len() >= BLOCK_UPDATES || self.open.bytes.len() >= BLOCK_BYTES {
-            self.cut();
-        }
-        self.open.bytes.extend_from_slice(row);
-        self.push_update(order, stamp);
-    }
-
-    /// Adds an update of the last row, of another time than its others.
-    #[inline]
-    fn push_update(&mut self, order: u32, stamp: (Timestamp, Diff)) {
-        let block = &mut self.open;
-        block.stamps.push(stamp, block.hashes.len(), block.hashes.capacity());
-        block.hashes.push(order);
-        block.ends.push(u32::try_from(block.bytes.len()).expect("a block stays far below 4 GiB"));
-    }
-
-    /// Adds a row behind all others, with updates that are consolidated and may be none.
-    pub(super) fn push_all(&mut self, order: u32, row: &[u8], stamps: &[(Timestamp, Diff)]) {
-        if let Some((first, rest)) = stamps.split_first() {
-            self.push(order, row, *first);
-            rest.iter().for_each(|stamp| self.push_update(order, *stamp));
-        }
-    }
-
-    fn cut(&mut self) {
-        let fresh = self.fresh();
-        let block = std::mem::replace(&mut self.open, fresh);
-        self.batch.updates += block.len();
-        self.batch.blocks.push(block);
-    }
-
-    /// The batch; nothing if nothing came.
-    pub(super) fn finish(mut self) -> Option<Batch> {
-        if self.open.len() > 0 {
-            let mut block = self.open;
-            // What was expected and has not come.
-            block.hashes.shrink_to_fit();
-            block.ends.shrink_to_fit();
-            block.bytes.shrink_to_fit();
-            if let Stamps::Each(stamps) = &mut block.stamps {
-                stamps.shrink_to_fit();
-            }
-            self.batch.updates += block.len();
-            self.batch.blocks.push(block);
-        }
-        (self.batch.updates > 0).then_some(self.batch)
-    }
-}
-
-/// Adds up updates of equal times, and leaves them in the order of times without those that cancel.
-#[inline]
-pub(super) fn consolidate(stamps: &mut Vec<(Timestamp, Diff)>) {
-    if stamps.len() > 1 {
-        stamps.sort_unstable_by_key(|(time, _)| *time);
-        stamps.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 += next.1;
-            }
-            same
-        });
-    }
-    stamps.retain(|(_, diff)| *diff != 0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(rows: &[(u32, Vec<u8>, Vec<(Timestamp, Diff)>)]) -> Batch {
-        let bytes = rows.iter().map(|(_, row, _)| row.len()).sum();
-        let updates = rows.iter().map(|(.., stamps)| stamps.len()).sum();
-        let mut builder = BatchBuilder::new(updates, bytes);
-        rows.iter().for_each(|(order, row, stamps)| builder.push_all(*order, row, stamps));
-        builder.finish().expect("there are rows")
-    }
-
-    #[test]
-    fn rows_are_found_by_their_order_across_blocks() {
-        // Every order has several rows, some with several updates, and many more than a block has room for.
-        let rows: Vec<_> = (0..30_000u32)
-            .map(|row| {
-                let stamps = (0..u64::from(row % 3) + 1).map(|time| (time, i64::from(row % 5) + 1)).collect();
-                (row / 4 * 2, row.to_be_bytes().to_vec(), stamps)
-            })
-            .collect();
-        let batch = batch(&rows);
-        assert!(batch.blocks.len() > 5, "{} blocks", batch.blocks.len());
-        assert_eq!(batch.updates(), rows.iter().map(|(.., stamps)| stamps.len()).sum::<usize>());
-        let read = batch.rows().map(|row| (row.order, row.bytes.to_vec(), row.stamps().collect()));
-        assert!(read.eq(rows.iter().cloned()));
-        for order in 0..rows.len() as u32 / 2 + 2 {
-            let expected = rows.iter().filter(|(other, ..)| *other == order).map(|(_, row, _)| row.as_slice());
-            if order % 997 < 4 {
-                assert!(batch.rows_of(order).map(|row| row.bytes).eq(expected), "{order}");
-            }
-        }
-    }
-
-    #[test]
-    fn rows_without_columns_are_one_row() {
-        let batch = batch(&[(7, Vec::new(), vec![(1, 5), (2, -3), (4, 1)])]);
-        let row = batch.first().expect("one row");
-        assert_eq!((row.len(), row.count_at(3), row.count_at(4)), (3, 2, 3));
-        assert!(row.next().is_none());
-    }
-
-    #[test]
-    fn equal_stamps_are_kept_once() {
-        let rows: Vec<_> = (0..1_000u32).map(|row| (row, vec![1, 2], vec![(3, 1)])).collect();
-        let same = batch(&rows);
-        assert!(matches!(same.blocks[0].stamps, Stamps::Same(3, 1)));
-        let mut rows = rows;
-        rows[700].2[0] = (4, 1);
-        let different = batch(&rows);
-        assert!(matches!(different.blocks[0].stamps, Stamps::Each(_)));
-        assert!(different.rows().map(|row| row.stamp()).eq(rows.iter().map(|(.., stamps)| stamps[0])));
-        assert!(different.held().bytes >= same.held().bytes + 16_000);
-    }
-
-    #[test]
-    fn consolidated_updates_ascend_and_none_is_zero() {
-        let mut stamps = vec![(5, 1), (2, 1), (5, -1), (9, 2), (2, 3), (1, 0)];
-        consolidate(&mut stamps);
-        assert_eq!(stamps, [(2, 4), (9, 2)]);
+        let mut held = Held::default();
+        self.runs.iter().for_each(|run| held += run.held());
+        held
     }
 }

@@ -1,14 +1,14 @@
 //! Look-ups: the rows of an arrangement that begin with given bytes.
 //!
 //! An index is arranged by the hashes of what its rows begin with, so all rows of a key are found by a search among numbers
-//! and a walk in each batch. Rows that begin with the same columns are told from others of the same hash by these bytes: the
+//! and a walk in each run. Rows that begin with the same columns are told from others of the same hash by these bytes: the
 //! bytes of a column never begin those of another value.
 
 use differential_dataflow::trace::TraceReader;
 use smallvec::SmallVec;
 use timely::progress::frontier::AntichainRef;
 
-use super::batch::order;
+use super::run::order;
 use super::{RowBatch, RowTrace, batches, compact};
 use crate::repr::{Diff, Row, Timestamp, hash_bytes};
 
@@ -70,9 +70,9 @@ fn for_each_row_with(
 ) {
     let mut found: SmallVec<[(&[u8], Diff); 8]> = SmallVec::new();
     let mut origins = 0;
-    for batch in batches {
+    for run in batches.iter().flat_map(|batch| batch.runs()) {
         let before = found.len();
-        let rows = batch.rows_of(order(hash)).filter(|row| row.bytes.starts_with(key));
+        let rows = run.rows_of(order(hash)).filter(|row| row.bytes.starts_with(key));
         found.extend(rows.map(|row| (row.bytes, row.count_at(at))).filter(|(_, count)| *count != 0));
         origins += usize::from(found.len() > before);
     }
@@ -165,7 +165,7 @@ mod tests {
                 worker.dataflow::<Timestamp, _, _>(|scope| {
                     let mut found = 0;
                     source::<_, CapacityContainerBuilder<Vec<()>>, _, _>(scope, "Arranger", |_, info| {
-                        let (mut arranger, mut trace) = RowArranger::new(&scope, &info);
+                        let (mut arranger, mut trace) = RowArranger::new(&scope, &info, seed % 2 == 0);
                         found = run(seed, &mut arranger, &mut trace);
                         |_| {}
                     });
@@ -182,7 +182,7 @@ mod tests {
         timely::execute_directly(|worker| {
             worker.dataflow::<Timestamp, _, _>(|scope| {
                 source::<_, CapacityContainerBuilder<Vec<()>>, _, _>(scope, "Arranger", |_, info| {
-                    let (mut arranger, trace) = RowArranger::new(&scope, &info);
+                    let (mut arranger, trace) = RowArranger::new(&scope, &info, true);
                     let mut lookup = Lookup::new(&trace, 0);
                     for (time, row, diff) in [(1, [1, 1], 1), (2, [1, 2], 1), (3, [1, 1], -1), (4, [1, 0], 2)] {
                         arranger.insert(hash_bytes(&row[..1]), &row, time, diff);

@@ -1,71 +1,102 @@
-//! Merges of two batches, a little at a time.
-
-use std::cmp::Ordering;
+//! Merges of runs, a little at a time.
 
 use differential_dataflow::trace::implementations::spine_fueled::Merger;
+use smallvec::SmallVec;
 use timely::progress::frontier::AntichainRef;
 
-use super::batch::{Batch, BatchBuilder, Place, RowUpdates, consolidate};
+use super::batch::Batch;
+use super::run::{Place, RowUpdates, Run, RunBuilder, consolidate};
 use crate::repr::{Diff, Timestamp};
 
-/// A merge under way.
-pub(crate) struct BatchMerger {
-    builder: BatchBuilder,
-    /// Times before it are told apart no longer.
-    since: Timestamp,
-    /// What of either batch comes next.
-    places: [Place; 2],
-    stamps: Vec<(Timestamp, Diff)>,
+/// A merge of two batches under way.
+pub(crate) enum BatchMerger {
+    /// There was nothing to do.
+    Beside(Batch),
+    /// All runs of both become one.
+    Runs { merge: Box<RunMerger>, loose: bool },
 }
 
 impl Merger<Batch> for BatchMerger {
     fn new(left: &Batch, right: &Batch, compaction_frontier: AntichainRef<'_, Timestamp>) -> BatchMerger {
+        if let Some(batch) = left.beside(right) {
+            return BatchMerger::Beside(batch);
+        }
         // Nobody can read an arrangement whose frontier is empty: what becomes of times is indifferent.
         let since = compaction_frontier.first().copied().unwrap_or(Timestamp::MAX);
-        let bytes = left.row_bytes() + right.row_bytes();
-        let builder = BatchBuilder::new(left.updates() + right.updates(), bytes);
-        BatchMerger { builder, since, places: [Place::default(); 2], stamps: Vec::new() }
+        let merge = Box::new(RunMerger::new(&runs(left, right), since));
+        BatchMerger::Runs { merge, loose: left.is_loose() }
     }
 
     fn work(&mut self, left: &Batch, right: &Batch, fuel: &mut isize) {
-        let (mut next_left, mut next_right) = (left.at(self.places[0]), right.at(self.places[1]));
-        while *fuel > 0 {
-            let (takes_left, takes_right) = match (&next_left, &next_right) {
-                (Some(left), Some(right)) => match left.cmp(right) {
-                    Ordering::Less => (true, false),
-                    Ordering::Greater => (false, true),
-                    Ordering::Equal => (true, true),
-                },
-                (left, right) => (left.is_some(), right.is_some()),
-            };
-            let row = match (takes_left, takes_right) {
-                (false, false) => break,
-                (true, false) => next_left,
-                (false, true) => next_right,
-                (true, true) => None,
-            };
-            *fuel -= match row {
-                Some(row) => self.copy(row),
-                None => self.unite(next_left.expect("taken"), next_right.expect("taken")),
-            };
-            if takes_left {
-                next_left = next_left.and_then(RowUpdates::next);
-            }
-            if takes_right {
-                next_right = next_right.and_then(RowUpdates::next);
-            }
+        if let BatchMerger::Runs { merge, .. } = self {
+            merge.work(&runs(left, right), fuel);
         }
-        let place = |row: Option<RowUpdates<'_>>, batch: &Batch| row.map_or(batch.end(), RowUpdates::place);
-        self.places = [place(next_left, left), place(next_right, right)];
     }
 
     fn done(self) -> Option<Batch> {
-        self.builder.finish()
+        match self {
+            BatchMerger::Beside(batch) => Some(batch),
+            BatchMerger::Runs { merge, loose } => merge.done().map(|run| Batch::new(run, loose)),
+        }
     }
 }
 
-impl BatchMerger {
-    /// Takes over a row that only one batch has. Returns how many updates it looked at.
+/// Runs that are merged together: those of two batches.
+type Runs<'a> = SmallVec<[&'a Run; 16]>;
+
+fn runs<'a>(left: &'a Batch, right: &'a Batch) -> Runs<'a> {
+    left.runs().iter().chain(right.runs()).map(|run| &**run).collect()
+}
+
+/// All runs as one, all times as they are.
+pub(super) fn merged(runs: &[&Run]) -> Option<Run> {
+    let mut merger = RunMerger::new(runs, 0);
+    let mut fuel = isize::MAX;
+    merger.work(runs, &mut fuel);
+    merger.done()
+}
+
+/// A merge of several runs under way.
+pub(crate) struct RunMerger {
+    builder: RunBuilder,
+    /// Times before it are told apart no longer.
+    since: Timestamp,
+    /// What of each run comes next.
+    places: SmallVec<[Place; 16]>,
+    stamps: Vec<(Timestamp, Diff)>,
+}
+
+impl RunMerger {
+    fn new(runs: &[&Run], since: Timestamp) -> RunMerger {
+        let updates = runs.iter().map(|run| run.updates()).sum();
+        let bytes = runs.iter().map(|run| run.row_bytes()).sum();
+        let places = runs.iter().map(|_| Place::default()).collect();
+        RunMerger { builder: RunBuilder::new(updates, bytes), since, places, stamps: Vec::new() }
+    }
+
+    /// Merges until the fuel is used up or, with fuel left, everything is done.
+    fn work(&mut self, runs: &[&Run], fuel: &mut isize) {
+        let mut heads = Heads::new(runs, &self.places);
+        while *fuel > 0 {
+            let Some((least, alone)) = heads.least() else { break };
+            *fuel -= match alone {
+                true => {
+                    let row = heads.take(least);
+                    self.copy(row)
+                }
+                false => self.unite(&mut heads),
+            };
+        }
+        for (place, (head, run)) in self.places.iter_mut().zip(heads.rows.iter().zip(runs)) {
+            *place = head.map_or(run.end(), RowUpdates::place);
+        }
+    }
+
+    fn done(self) -> Option<Run> {
+        self.builder.finish()
+    }
+
+    /// Takes over a row that only one run has. Returns how many updates it looked at.
     #[inline]
     fn copy(&mut self, row: RowUpdates<'_>) -> isize {
         if row.len() == 1 {
@@ -78,12 +109,16 @@ impl BatchMerger {
         self.close(row)
     }
 
-    /// Takes over a row that both batches have.
-    fn unite(&mut self, left: RowUpdates<'_>, right: RowUpdates<'_>) -> isize {
+    /// Takes over the first of several rows that share the least order, from all runs that have it.
+    fn unite(&mut self, heads: &mut Heads<'_>) -> isize {
+        let row = heads.rows.iter().flatten().copied().min_by(RowUpdates::cmp).expect("some share an order");
         self.stamps.clear();
-        self.gather(left);
-        self.gather(right);
-        self.close(left)
+        for index in 0..heads.rows.len() {
+            if heads.rows[index].is_some_and(|head| head.cmp(&row).is_eq()) {
+                self.gather(heads.take(index));
+            }
+        }
+        self.close(row)
     }
 
     fn gather(&mut self, row: RowUpdates<'_>) {
@@ -99,12 +134,49 @@ impl BatchMerger {
     }
 }
 
-/// Both batches as one, all times as they are.
-pub(super) fn merged(left: &Batch, right: &Batch) -> Option<Batch> {
-    let mut merger = BatchMerger::new(left, right, AntichainRef::new(&[0]));
-    let mut fuel = isize::MAX;
-    merger.work(left, right, &mut fuel);
-    merger.done()
+/// What comes next of several runs.
+struct Heads<'a> {
+    rows: SmallVec<[Option<RowUpdates<'a>>; 16]>,
+    /// The orders of the rows, greater than any where a run has ended. They alone are compared, side by side.
+    orders: SmallVec<[u64; 16]>,
+}
+
+/// The order of a run that has ended.
+const ENDED: u64 = u64::MAX;
+
+impl<'a> Heads<'a> {
+    fn new(runs: &[&'a Run], places: &[Place]) -> Heads<'a> {
+        let rows: SmallVec<[_; 16]> = runs.iter().zip(places).map(|(run, place)| run.at(*place)).collect();
+        let orders = rows.iter().map(|row| row.map_or(ENDED, |row| u64::from(row.order))).collect();
+        Heads { rows, orders }
+    }
+
+    /// Which run has the least order, and whether it is the only one; nothing if all have ended.
+    #[inline]
+    fn least(&self) -> Option<(usize, bool)> {
+        if let [left, right] = self.orders.as_slice() {
+            return match left.cmp(right) {
+                std::cmp::Ordering::Less => Some((0, true)),
+                std::cmp::Ordering::Greater => Some((1, true)),
+                std::cmp::Ordering::Equal => (*left != ENDED).then_some((0, false)),
+            };
+        }
+        let least = *self.orders.iter().min()?;
+        if least == ENDED {
+            return None;
+        }
+        let first = self.orders.iter().position(|order| *order == least)?;
+        Some((first, !self.orders[first + 1..].contains(&least)))
+    }
+
+    /// The row of a run, and goes on in that run.
+    #[inline]
+    fn take(&mut self, index: usize) -> RowUpdates<'a> {
+        let row = self.rows[index].expect("a run that has not ended");
+        self.rows[index] = row.next();
+        self.orders[index] = self.rows[index].map_or(ENDED, |row| u64::from(row.order));
+        row
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +186,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::batch::order;
+    use super::super::run::order;
     use super::*;
     use crate::repr::hash_bytes;
 
@@ -138,8 +210,8 @@ mod tests {
         updates
     }
 
-    fn built(updates: &Updates) -> Option<Batch> {
-        let mut builder = BatchBuilder::new(updates.values().map(BTreeMap::len).sum(), updates.len() * 8);
+    fn built(updates: &Updates) -> Option<Run> {
+        let mut builder = RunBuilder::new(updates.values().map(BTreeMap::len).sum(), updates.len() * 8);
         for ((order, row), stamps) in updates {
             let stamps: Vec<_> = stamps.iter().map(|(time, diff)| (*time, *diff)).collect();
             builder.push_all(*order, row, &stamps);
@@ -147,33 +219,61 @@ mod tests {
         builder.finish()
     }
 
-    fn read(batch: Option<Batch>) -> Updates {
-        let Some(batch) = batch else { return Updates::new() };
-        batch.rows().map(|row| ((row.order, row.bytes.to_vec()), row.stamps().collect())).collect()
+    fn add(sum: &mut Updates, updates: &Updates, since: Timestamp) {
+        for (row, stamps) in updates {
+            let merged = sum.entry(row.clone()).or_default();
+            stamps.iter().for_each(|(time, diff)| *merged.entry((*time).max(since)).or_default() += diff);
+        }
+    }
+
+    fn read(batch: Option<&Batch>) -> Updates {
+        let mut updates = Updates::new();
+        for row in batch.iter().flat_map(|batch| batch.runs()).flat_map(|run| run.rows()) {
+            let merged = updates.entry((row.order, row.bytes.to_vec())).or_default();
+            row.stamps().for_each(|(time, diff)| *merged.entry(time).or_default() += diff);
+        }
+        cleared(updates)
     }
 
     #[test]
     fn a_merge_equals_a_map_however_it_is_interrupted() {
         let mut random = ChaCha8Rng::seed_from_u64(11);
-        for _ in 0..500 {
-            let rows = random.random_range(1..200);
-            let (left, right) = (random_updates(&mut random, rows, 0..10), random_updates(&mut random, rows, 5..20));
-            let (Some(a), Some(b)) = (built(&left), built(&right)) else { continue };
-            let since = random.random_range(0..20);
-            let mut merger = BatchMerger::new(&a, &b, AntichainRef::new(&[since]));
-            loop {
-                let mut fuel = isize::from(random.random_range(1..100_i8));
-                merger.work(&a, &b, &mut fuel);
-                if fuel > 0 {
-                    break;
-                }
-            }
+        let (mut beside, mut merged) = (0, 0);
+        for _ in 0..100 {
+            let (rows, loose) = (random.random_range(1..200), random.random_bool(0.7));
+            // Batches are merged one after the other, as a trace does it.
+            let mut whole: Option<Batch> = None;
             let mut expected = Updates::new();
-            for (row, stamps) in left.iter().chain(&right) {
-                let merged = expected.entry(row.clone()).or_default();
-                stamps.iter().for_each(|(time, diff)| *merged.entry((*time).max(since)).or_default() += diff);
+            for step in 0..random.random_range(2..24) {
+                let updates = random_updates(&mut random, rows, step..step + 5);
+                let Some(next) = built(&updates).map(|run| Batch::new(run, loose)) else { continue };
+                let Some(before) = whole.take() else {
+                    expected = updates;
+                    whole = Some(next);
+                    continue;
+                };
+                let since = random.random_range(0..20);
+                let mut merger = BatchMerger::new(&before, &next, AntichainRef::new(&[since]));
+                loop {
+                    let mut fuel = isize::from(random.random_range(1..100_i8));
+                    merger.work(&before, &next, &mut fuel);
+                    if fuel > 0 {
+                        break;
+                    }
+                }
+                whole = merger.done();
+                // Runs that stand beside each other keep their times.
+                let several = whole.as_ref().is_some_and(|whole| whole.runs().len() > 1);
+                let mut sum = Updates::new();
+                [&expected, &updates]
+                    .into_iter()
+                    .for_each(|updates| add(&mut sum, updates, if several { 0 } else { since }));
+                expected = cleared(sum);
+                assert_eq!(read(whole.as_ref()), expected);
+                assert!(loose || !several);
+                (beside, merged) = (beside + usize::from(several), merged + usize::from(!several));
             }
-            assert_eq!(read(merger.done()), cleared(expected));
         }
+        assert!(beside > 100 && merged > 100, "{beside} and {merged}");
     }
 }

@@ -1,15 +1,19 @@
-//! Walks over several batches at once: every row once, with what all of them say of it.
+//! Walks over several runs at once: every row once, with what all of them say of it.
 
 use smallvec::SmallVec;
 
-use super::batch::{Batch, RowUpdates};
+use super::run::{RowUpdates, Run};
 use crate::repr::{Diff, Timestamp};
 
-/// Calls `visit` with every row of `batches` that is there at time `at`, and how often (never 0), in the order of batches.
-pub(super) fn for_each_row_at<B: AsRef<Batch>>(batches: &[B], at: Timestamp, mut visit: impl FnMut(&[u8], Diff)) {
-    let mut heads: SmallVec<[RowUpdates<'_>; 16]> = batches.iter().filter_map(|batch| batch.as_ref().first()).collect();
+/// Calls `visit` with every row of `runs` that is there at time `at`, and how often (never 0), in their order.
+pub(super) fn for_each_row_at<'a>(
+    runs: impl Iterator<Item = &'a Run>,
+    at: Timestamp,
+    mut visit: impl FnMut(&[u8], Diff),
+) {
+    let mut heads: SmallVec<[RowUpdates<'_>; 32]> = runs.filter_map(Run::first).collect();
     while let Some((least, next)) = least(&heads) {
-        // One batch is usually much larger than all others: its rows are walked up to the next one of another.
+        // One run is usually much larger than all others: its rows are walked up to the next one of another.
         let mut head = Some(heads[least]);
         while let Some(row) = head.filter(|row| next.is_none_or(|next| row.order < next)) {
             tell(row.bytes, row.count_at(at), &mut visit);
@@ -20,7 +24,7 @@ pub(super) fn for_each_row_at<B: AsRef<Batch>>(batches: &[B], at: Timestamp, mut
             continue;
         };
         heads[least] = row;
-        // Now another batch may have the same row.
+        // Now another run may have the same row.
         let row = heads.iter().copied().min_by(RowUpdates::cmp).expect("this one at least");
         let mut count = 0;
         let mut index = 0;
