@@ -293,8 +293,8 @@ impl<L: Kept, R: Kept> Matched<L, R> {
 }
 
 /// How many rows ahead the places of keys, and how many ahead their first rows are brought into the cache.
-const INDEX_AHEAD: usize = 16;
-const ENTRY_AHEAD: usize = 8;
+const INDEX_AHEAD: usize = 32;
+const ENTRY_AHEAD: usize = 16;
 
 /// Applies the changes of one side; `emit` gets (key, row of that side, row of the other side) and the diff.
 fn half<'a>(

@@ -44,7 +44,9 @@ struct Block {
 enum Stamps {
     /// All have the same: what becomes of rows that stay.
     Same(Timestamp, Diff),
-    /// One an update.
+    /// One an update, times counted from this one: what is usual.
+    Near(Timestamp, Vec<(u32, i32)>),
+    /// One an update, whatever they are.
     Each(Vec<(Timestamp, Diff)>),
 }
 
@@ -54,11 +56,21 @@ impl Default for Stamps {
     }
 }
 
+/// A stamp as it is kept beside others, whose times are counted from `from`.
+#[inline]
+fn near(from: Timestamp, (time, diff): (Timestamp, Diff)) -> Option<(u32, i32)> {
+    Some((u32::try_from(time.checked_sub(from)?).ok()?, i32::try_from(diff).ok()?))
+}
+
 impl Stamps {
     #[inline]
     fn get(&self, update: usize) -> (Timestamp, Diff) {
         match self {
             Stamps::Same(time, diff) => (*time, *diff),
+            Stamps::Near(from, stamps) => {
+                let (time, diff) = stamps[update];
+                (from + u64::from(time), i64::from(diff))
+            }
             Stamps::Each(stamps) => stamps[update],
         }
     }
@@ -67,15 +79,49 @@ impl Stamps {
     #[inline]
     fn push(&mut self, stamp: (Timestamp, Diff), len: usize, room: usize) {
         match self {
+            Stamps::Near(from, stamps) => match near(*from, stamp) {
+                Some(stamp) => stamps.push(stamp),
+                None => self.widen(stamp, len, room),
+            },
             Stamps::Each(stamps) => stamps.push(stamp),
             Stamps::Same(time, diff) if (*time, *diff) == stamp => {}
             Stamps::Same(time, diff) if len == 0 => (*time, *diff) = stamp,
             Stamps::Same(time, diff) => {
+                // Rows are not in the order of their times: others may be earlier.
+                let from = time.saturating_sub(u64::from(u32::MAX / 2));
+                let (Some(same), Some(stamp)) = (near(from, (*time, *diff)), near(from, stamp)) else {
+                    return self.widen(stamp, len, room);
+                };
                 let mut stamps = Vec::with_capacity(room);
-                stamps.resize(len, (*time, *diff));
+                stamps.resize(len, same);
                 stamps.push(stamp);
-                *self = Stamps::Each(stamps);
+                *self = Stamps::Near(from, stamps);
             }
+        }
+    }
+
+    /// The same where something is out of reach.
+    #[cold]
+    fn widen(&mut self, stamp: (Timestamp, Diff), len: usize, room: usize) {
+        let mut stamps = Vec::with_capacity(room);
+        stamps.extend((0..len).map(|update| self.get(update)));
+        stamps.push(stamp);
+        *self = Stamps::Each(stamps);
+    }
+
+    fn shrink_to_fit(&mut self) {
+        match self {
+            Stamps::Same(..) => {}
+            Stamps::Near(_, stamps) => stamps.shrink_to_fit(),
+            Stamps::Each(stamps) => stamps.shrink_to_fit(),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        match self {
+            Stamps::Same(..) => 0,
+            Stamps::Near(_, stamps) => stamps.capacity() * size_of::<(u32, i32)>(),
+            Stamps::Each(stamps) => stamps.capacity() * size_of::<(Timestamp, Diff)>(),
         }
     }
 }
@@ -102,12 +148,8 @@ impl Block {
     }
 
     fn held_bytes(&self) -> usize {
-        let stamps = match &self.stamps {
-            Stamps::Same(..) => 0,
-            Stamps::Each(stamps) => stamps.capacity() * size_of::<(Timestamp, Diff)>(),
-        };
         let words = (self.hashes.capacity() + self.ends.capacity()) * size_of::<u32>();
-        size_of::<Block>() + words + self.bytes.capacity() + stamps
+        size_of::<Block>() + words + self.bytes.capacity() + self.stamps.held_bytes()
     }
 }
 
@@ -312,9 +354,7 @@ impl RunBuilder {
             block.hashes.shrink_to_fit();
             block.ends.shrink_to_fit();
             block.bytes.shrink_to_fit();
-            if let Stamps::Each(stamps) = &mut block.stamps {
-                stamps.shrink_to_fit();
-            }
+            block.stamps.shrink_to_fit();
             self.run.updates += block.len();
             self.run.blocks.push(block);
         }
@@ -381,16 +421,23 @@ mod tests {
     }
 
     #[test]
-    fn equal_stamps_are_kept_once() {
-        let rows: Vec<_> = (0..1_000u32).map(|row| (row, vec![1, 2], vec![(3, 1)])).collect();
-        let same = run(&rows);
-        assert!(matches!(same.blocks[0].stamps, Stamps::Same(3, 1)));
-        let mut rows = rows;
-        rows[700].2[0] = (4, 1);
-        let different = run(&rows);
-        assert!(matches!(different.blocks[0].stamps, Stamps::Each(_)));
-        assert!(different.rows().map(|row| row.stamp()).eq(rows.iter().map(|(.., stamps)| stamps[0])));
-        assert!(different.held().bytes >= same.held().bytes + 16_000);
+    fn stamps_are_kept_as_narrow_as_they_are() {
+        let mut rows: Vec<_> = (0..1_000u32).map(|row| (row, vec![1, 2], vec![(1 << 40, 1)])).collect();
+        let check = |rows: &[(u32, Vec<u8>, Vec<(Timestamp, Diff)>)], is: fn(&Stamps) -> bool| {
+            let run = run(rows);
+            assert!(is(&run.blocks[0].stamps));
+            assert!(run.rows().map(|row| row.stamp()).eq(rows.iter().map(|(.., stamps)| stamps[0])));
+            run.held().bytes
+        };
+        let same = check(&rows, |stamps| matches!(stamps, Stamps::Same(..)));
+        rows[700].2[0] = ((1 << 40) - 9, -1);
+        let near = check(&rows, |stamps| matches!(stamps, Stamps::Near(..)));
+        let mut far = rows.clone();
+        far[800].2[0] = (1 << 50, 1);
+        let each = check(&far, |stamps| matches!(stamps, Stamps::Each(_)));
+        rows[600].2[0].1 = i64::MAX;
+        check(&rows, |stamps| matches!(stamps, Stamps::Each(_)));
+        assert_eq!((near - same, each - near), (8_000, 8_000));
     }
 
     #[test]

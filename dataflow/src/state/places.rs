@@ -7,6 +7,8 @@
 use prefetch_index::prefetch_index;
 
 const BITS_MIN: u32 = 6;
+/// How many words are looked at to tell which number a hash leads to: those of a line of the cache.
+const NEAR: usize = 8;
 /// The lower half of a word.
 const NUMBER: u64 = 0xffff_ffff;
 
@@ -56,11 +58,22 @@ impl Places {
         prefetch_index(&self.words, self.position(hash));
     }
 
-    /// The number that `hash` most likely leads to. It costs little after [`Places::warm`].
+    /// The number that `hash` most likely leads to, if it is near its place. It costs little after [`Places::warm`].
     #[inline]
     pub(crate) fn likely(&self, hash: u64) -> Option<u32> {
-        let found = self.words[self.position(hash)];
-        (found != 0 && found >> 32 == hash >> 32).then(|| number(found))
+        let mask = self.words.len() - 1;
+        let mut position = self.position(hash);
+        for _ in 0..NEAR {
+            let found = self.words[position];
+            if found == 0 {
+                return None;
+            }
+            if found >> 32 == hash >> 32 {
+                return Some(number(found));
+            }
+            position = (position + 1) & mask;
+        }
+        None
     }
 
     /// The place and the number of `hash` for which `is` holds.
