@@ -1,8 +1,9 @@
 //! Batches of an arrangement: one run or, while they are small, several side by side.
 //!
 //! Merging moves every update once a level. So the runs of small batches are first put beside each other, which costs nothing,
-//! and merged when there are many: an update is then moved once where it would have been three times. Large batches are one
-//! run, so that what has cancelled is not kept for long; and so are those in which rows are looked up, run by run.
+//! and merged when there are many: an update is then moved once where it would have been three times. Large batches become
+//! one run, so that what has cancelled is not kept for long, unless merging has just shown that nothing cancels; and so do
+//! those in which rows are looked up, run by run.
 
 use std::rc::Rc;
 
@@ -16,8 +17,10 @@ use crate::repr::Timestamp;
 
 /// A batch has at most so many runs.
 const RUNS_MAX: usize = 8;
-/// A batch of several runs has at most so many updates.
+/// A batch of several runs has at most so many updates, if merging pays.
 const LOOSE_MAX: usize = 1 << 18;
+/// Merging pays if less than all but this part of the updates is left.
+const CANCELLED_PART: usize = 8;
 
 /// A batch of an arrangement, immutable.
 pub(crate) struct Batch {
@@ -25,6 +28,8 @@ pub(crate) struct Batch {
     updates: usize,
     /// Whether it may stand beside others in one batch.
     loose: bool,
+    /// Whether the merge that it comes from paid; so it is taken to be before there was one.
+    pays: bool,
 }
 
 impl SpineBatch for Batch {
@@ -39,7 +44,14 @@ impl SpineBatch for Batch {
 impl Batch {
     /// A batch of one run, which may be put beside others if it is `loose`.
     pub(super) fn new(run: Run, loose: bool) -> Batch {
-        Batch { updates: run.updates(), runs: SmallVec::from_buf([Rc::new(run)]), loose }
+        Batch { updates: run.updates(), runs: SmallVec::from_buf([Rc::new(run)]), loose, pays: true }
+    }
+
+    /// What merging two batches has made of them.
+    pub(super) fn merged(run: Run, [left, right]: [&Batch; 2]) -> Batch {
+        let before = left.updates + right.updates;
+        let pays = run.updates() < before - before / CANCELLED_PART;
+        Batch { pays, ..Batch::new(run, left.loose) }
     }
 
     /// What it consists of: rows may be in several runs.
@@ -47,16 +59,13 @@ impl Batch {
         &self.runs
     }
 
-    /// Whether it may be put beside others.
-    pub(super) fn is_loose(&self) -> bool {
-        self.loose
-    }
-
     /// Both batches side by side, if that is allowed.
     pub(super) fn beside(&self, other: &Batch) -> Option<Batch> {
         let updates = self.updates + other.updates;
-        let allowed = self.loose && self.runs.len() + other.runs.len() <= RUNS_MAX && updates <= LOOSE_MAX;
-        allowed.then(|| Batch { runs: self.runs.iter().chain(&other.runs).cloned().collect(), updates, loose: true })
+        let pays = self.pays || other.pays;
+        let small = self.runs.len() + other.runs.len() <= RUNS_MAX && (updates <= LOOSE_MAX || !pays);
+        let runs = || self.runs.iter().chain(&other.runs).cloned().collect();
+        (self.loose && small).then(|| Batch { runs: runs(), updates, loose: true, pays })
     }
 
     /// What it holds: updates are the records.

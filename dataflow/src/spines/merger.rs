@@ -13,7 +13,9 @@ pub(crate) enum BatchMerger {
     /// There was nothing to do.
     Beside(Batch),
     /// All runs of both become one.
-    Runs { merge: Box<RunMerger>, loose: bool },
+    Runs(Box<RunMerger>),
+    /// They have become one.
+    Merged(Option<Batch>),
 }
 
 impl Merger<Batch> for BatchMerger {
@@ -23,20 +25,24 @@ impl Merger<Batch> for BatchMerger {
         }
         // Nobody can read an arrangement whose frontier is empty: what becomes of times is indifferent.
         let since = compaction_frontier.first().copied().unwrap_or(Timestamp::MAX);
-        let merge = Box::new(RunMerger::new(&runs(left, right), since));
-        BatchMerger::Runs { merge, loose: left.is_loose() }
+        BatchMerger::Runs(Box::new(RunMerger::new(&runs(left, right), since)))
     }
 
     fn work(&mut self, left: &Batch, right: &Batch, fuel: &mut isize) {
-        if let BatchMerger::Runs { merge, .. } = self {
+        if let BatchMerger::Runs(merge) = self {
             merge.work(&runs(left, right), fuel);
+            if *fuel > 0 {
+                let run = merge.finish();
+                *self = BatchMerger::Merged(run.map(|run| Batch::merged(run, [left, right])));
+            }
         }
     }
 
     fn done(self) -> Option<Batch> {
         match self {
             BatchMerger::Beside(batch) => Some(batch),
-            BatchMerger::Runs { merge, loose } => merge.done().map(|run| Batch::new(run, loose)),
+            BatchMerger::Merged(batch) => batch,
+            BatchMerger::Runs(_) => unreachable!("a merge is only asked for when it has ended"),
         }
     }
 }
@@ -53,7 +59,7 @@ pub(super) fn merged(runs: &[&Run]) -> Option<Run> {
     let mut merger = RunMerger::new(runs, 0);
     let mut fuel = isize::MAX;
     merger.work(runs, &mut fuel);
-    merger.done()
+    merger.finish()
 }
 
 /// A merge of several runs under way.
@@ -92,8 +98,9 @@ impl RunMerger {
         }
     }
 
-    fn done(self) -> Option<Run> {
-        self.builder.finish()
+    /// What has become of the runs; leaves nothing.
+    fn finish(&mut self) -> Option<Run> {
+        std::mem::replace(&mut self.builder, RunBuilder::new(0, 0)).finish()
     }
 
     /// Takes over a row that only one run has. Returns how many updates it looked at.
@@ -233,6 +240,26 @@ mod tests {
             row.stamps().for_each(|(time, diff)| *merged.entry(time).or_default() += diff);
         }
         cleared(updates)
+    }
+
+    #[test]
+    fn large_batches_stand_side_by_side_if_nothing_cancels() {
+        let merge = |left: &Batch, right: &Batch| {
+            let mut merger = BatchMerger::new(left, right, AntichainRef::new(&[9]));
+            merger.work(left, right, &mut { isize::MAX });
+            merger.done().expect("something is left")
+        };
+        let batch = |rows: std::ops::Range<u32>, diff| {
+            let mut builder = RunBuilder::new(rows.len(), 0);
+            rows.for_each(|row| builder.push(row, &[1], (3, diff)));
+            Batch::new(builder.finish().expect("there are rows"), true)
+        };
+        let grown = || merge(&batch(0..200_000, 1), &batch(200_000..400_000, 1));
+        assert_eq!(grown().runs().len(), 1, "whether something cancels is not known");
+        assert_eq!(merge(&grown(), &grown()).runs().len(), 2);
+        let shrunk = || merge(&batch(0..200_000, 1), &batch(0..150_000, -1));
+        assert_eq!(merge(&grown(), &shrunk()).runs().len(), 1);
+        assert_eq!(merge(&shrunk(), &shrunk()).runs().len(), 2, "they are small");
     }
 
     #[test]
