@@ -122,6 +122,12 @@ impl Running {
         }
     }
 
+    /// Lets the view forget what was before the last `ticks`.
+    pub(crate) fn keep_history(&mut self, ticks: u64) {
+        let since = Arc::new([(VIEW, self.time.saturating_sub(ticks))]);
+        self.engine.send(Command::AllowCompaction { since });
+    }
+
     /// Waits until everything fed has been delivered.
     pub(crate) fn wait(&mut self) {
         while self.uppers.iter().any(|upper| *upper <= self.time) {

@@ -19,6 +19,9 @@ use super::queries::Query;
 /// The queries that keep something per key.
 pub(crate) const QUERIES: [Query; 4] = [Query::Q2, Query::Q2Retractable, Query::Q2n, Query::Q5];
 
+/// How far back the view can be read, in ticks: it has run for longer than its history, as a server's usually has.
+const HISTORY_TICKS: u64 = 20;
+
 /// The mode of a process that measures itself.
 pub(crate) const ONE: &str = "memory-of";
 
@@ -68,6 +71,7 @@ pub(crate) fn print_one(query: Query, rows: usize) -> Result<()> {
     let mut stream = Stream::new(input(query));
     for _ in 0..ticks {
         running.tick(&stream.tick(TICK_ROWS));
+        running.keep_history(HISTORY_TICKS);
     }
     running.wait();
     settle();

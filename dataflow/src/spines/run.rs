@@ -11,10 +11,10 @@ use std::cmp::Ordering;
 use crate::figures::Held;
 use crate::repr::{Diff, Timestamp};
 
-/// A block is closed at the first row after so many updates or bytes. Small enough that the memory of merged blocks serves
-/// the next ones, large enough that blocks are few.
-const BLOCK_UPDATES: usize = 4_096;
-const BLOCK_BYTES: usize = 1 << 20;
+/// A block has room for so many bytes of rows, so that its memory serves other blocks when it has been merged,
+const BLOCK_BYTES: usize = 1 << 16;
+/// and for at most so many updates.
+const BLOCK_UPDATES: usize = 1 << 12;
 
 /// What a row's updates are ordered by in front of its bytes, given a hash of the row or of what it begins with.
 #[inline]
@@ -109,11 +109,11 @@ impl Stamps {
         *self = Stamps::Each(stamps);
     }
 
-    fn shrink_to_fit(&mut self) {
+    fn shrink(&mut self) {
         match self {
             Stamps::Same(..) => {}
-            Stamps::Near(_, stamps) => stamps.shrink_to_fit(),
-            Stamps::Each(stamps) => stamps.shrink_to_fit(),
+            Stamps::Near(_, stamps) => shrink(stamps),
+            Stamps::Each(stamps) => shrink(stamps),
         }
     }
 
@@ -123,6 +123,12 @@ impl Stamps {
             Stamps::Near(_, stamps) => stamps.capacity() * size_of::<(u32, i32)>(),
             Stamps::Each(stamps) => stamps.capacity() * size_of::<(Timestamp, Diff)>(),
         }
+    }
+}
+
+fn shrink<T>(values: &mut Vec<T>) {
+    if values.capacity() - values.len() > values.capacity() / 8 {
+        values.shrink_to_fit();
     }
 }
 
@@ -145,6 +151,14 @@ impl Block {
             next += 1;
         }
         next
+    }
+
+    /// Gives back the memory of what was expected and has not come, if that is much.
+    fn shrink(&mut self) {
+        shrink(&mut self.hashes);
+        shrink(&mut self.ends);
+        shrink(&mut self.bytes);
+        self.stamps.shrink();
     }
 
     fn held_bytes(&self) -> usize {
@@ -280,7 +294,7 @@ impl Run {
 pub(super) struct RunBuilder {
     run: Run,
     open: Block,
-    /// How many updates may still come to blocks after the open one.
+    /// How many updates may still come, the open block's included.
     expected: usize,
     /// The bytes of a row, about.
     row_bytes: usize,
@@ -289,23 +303,20 @@ pub(super) struct RunBuilder {
 impl RunBuilder {
     /// A builder for at most `updates`, whose rows have so many bytes together.
     pub(super) fn new(updates: usize, bytes: usize) -> RunBuilder {
-        let row_bytes = bytes.div_ceil(updates.max(1));
+        let row_bytes = bytes.div_ceil(updates.max(1)).max(1);
         let mut builder = RunBuilder { run: Run::default(), open: Block::default(), expected: updates, row_bytes };
         builder.open = builder.fresh();
         builder
     }
 
     /// An empty block for what comes next.
-    fn fresh(&mut self) -> Block {
-        let updates = self.expected.min(BLOCK_UPDATES);
-        self.expected -= updates;
-        // Rows are not all of the same length: an eighth more is better than moving a block that is nearly full.
-        let bytes = (updates * self.row_bytes).min(BLOCK_BYTES);
-        let spare = if updates == BLOCK_UPDATES { bytes / 8 } else { 0 };
+    fn fresh(&self) -> Block {
+        let updates = (BLOCK_BYTES / self.row_bytes).clamp(1, BLOCK_UPDATES).min(self.expected);
+        let bytes = if updates < self.expected { BLOCK_BYTES } else { BLOCK_BYTES.min(updates * self.row_bytes) };
         Block {
             hashes: Vec::with_capacity(updates),
             ends: Vec::with_capacity(updates),
-            bytes: Vec::with_capacity(bytes + spare),
+            bytes: Vec::with_capacity(bytes),
             stamps: Stamps::default(),
         }
     }
@@ -315,7 +326,9 @@ impl RunBuilder {
     /// Panics if the rows of a block outgrow 4 GiB, which would need a row as long.
     #[inline]
     pub(super) fn push(&mut self, order: u32, row: &[u8], stamp: (Timestamp, Diff)) {
-        if self.open.len() >= BLOCK_UPDATES || self.open.bytes.len() >= BLOCK_BYTES {
+        let block = &self.open;
+        let full = block.len() >= BLOCK_UPDATES || block.bytes.len() + row.len() > BLOCK_BYTES;
+        if full && block.len() > 0 {
             self.cut();
         }
         self.open.bytes.extend_from_slice(row);
@@ -340,8 +353,14 @@ impl RunBuilder {
     }
 
     fn cut(&mut self) {
+        self.expected = self.expected.saturating_sub(self.open.len());
         let fresh = self.fresh();
         let block = std::mem::replace(&mut self.open, fresh);
+        self.close(block);
+    }
+
+    fn close(&mut self, mut block: Block) {
+        block.shrink();
         self.run.updates += block.len();
         self.run.blocks.push(block);
     }
@@ -349,14 +368,8 @@ impl RunBuilder {
     /// The run; nothing if nothing came.
     pub(super) fn finish(mut self) -> Option<Run> {
         if self.open.len() > 0 {
-            let mut block = self.open;
-            // What was expected and has not come.
-            block.hashes.shrink_to_fit();
-            block.ends.shrink_to_fit();
-            block.bytes.shrink_to_fit();
-            block.stamps.shrink_to_fit();
-            self.run.updates += block.len();
-            self.run.blocks.push(block);
+            let block = std::mem::take(&mut self.open);
+            self.close(block);
         }
         (self.run.updates > 0).then_some(self.run)
     }
