@@ -13,7 +13,7 @@ mod slab;
 mod upsert_table;
 
 pub(crate) use chunked::{Chunked, sampled};
-pub(crate) use counted_set::CountedSet;
+pub(crate) use counted_set::{CountedSet, mix};
 pub(crate) use extremes::Extremes;
 pub(crate) use float_sum::FloatSum;
 pub(crate) use key_table::KeyTable;

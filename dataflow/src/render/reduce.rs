@@ -6,10 +6,13 @@
 
 mod answer;
 mod best;
+mod find;
 mod groups;
+mod identity;
 mod join;
 mod layout;
 mod partial;
+mod slots;
 
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::Stream;
@@ -46,7 +49,7 @@ pub(super) fn reduce<'scope>(
     schema: &SchemaRef,
     context: &Context<'_>,
 ) -> ChunkStream<'scope> {
-    let mut layout = Layout::new(keys, aggregates, append_only, schema).prepared(&input);
+    let mut layout = Layout::new(keys, aggregates, append_only, (&input, schema));
     layout.best = best.cloned();
     apply(preaggregate(chunks, layout.clone(), context), layout, &context.meter, context)
 }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, PrimitiveArray, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Float32Type, Float64Type,
     Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
@@ -41,6 +42,11 @@ impl ValueKind {
             other if other.is_integer() || matches!(other, DataType::Float32 | DataType::Float64) => ValueKind::Narrow,
             _ => ValueKind::Row,
         }
+    }
+
+    /// Whether values are integer codes of at most 64 bits.
+    pub(crate) fn is_narrow(&self) -> bool {
+        matches!(self, ValueKind::Narrow)
     }
 
     /// Whether values are integer codes.
@@ -137,6 +143,7 @@ macro_rules! for_primitive {
 /// A native value as a wide integer, both ways.
 trait Integer: ArrowNativeType {
     fn widen(self) -> i128;
+    fn bits(self) -> u64;
     fn narrow(code: i128) -> Self;
 }
 
@@ -145,6 +152,8 @@ macro_rules! integers {
         impl Integer for $t {
             #[inline]
             fn widen(self) -> i128 { i128::from(self) }
+            #[inline]
+            fn bits(self) -> u64 { self as u64 }
             #[inline]
             fn narrow(code: i128) -> Self { <$t>::try_from(code).expect("a code of this type") }
         }
@@ -175,9 +184,8 @@ fn widen<T: ArrowPrimitiveType<Native: Integer>>(values: &ArrayRef) -> Vec<i128>
     values.as_primitive::<T>().values().iter().map(|value| value.widen()).collect()
 }
 
-fn narrow<T: ArrowPrimitiveType<Native: Integer>>(codes: &[Option<i128>], data_type: &DataType) -> ArrayRef {
-    let values: PrimitiveArray<T> = codes.iter().map(|code| code.map(T::Native::narrow)).collect();
-    Arc::new(values.with_data_type(data_type.clone()))
+fn narrow<T: ArrowPrimitiveType<Native: Integer>>(codes: &[i128], nulls: Option<NullBuffer>) -> PrimitiveArray<T> {
+    PrimitiveArray::new(codes.iter().map(|code| T::Native::narrow(*code)).collect::<Vec<_>>().into(), nulls)
 }
 
 /// The codes of a column of a type that [`ValueKind::is_code`], or of numbers to be summed. What stands at NULLs is
@@ -200,9 +208,19 @@ pub(crate) fn codes(values: &ArrayRef) -> Cow<'_, [i128]> {
 
 /// The codes of a column of [`ValueKind::Narrow`] in 64 bits: different values have different ones, their order is lost.
 pub(crate) fn narrow_codes(values: &ArrayRef) -> Vec<u64> {
+    integers(values).unwrap_or_else(|| codes(values).iter().map(|code| *code as u64).collect())
+}
+
+fn bits<T: ArrowPrimitiveType<Native: Integer>>(values: &ArrayRef) -> Vec<u64> {
+    values.as_primitive::<T>().values().iter().map(|value| value.bits()).collect()
+}
+
+/// The values of a column of integers, dates or times of at most 64 bits, as bits; of other types nothing. What stands at
+/// NULLs is unspecified.
+pub(crate) fn integers(values: &ArrayRef) -> Option<Vec<u64>> {
     match values.data_type() {
-        DataType::Int64 => values.as_primitive::<Int64Type>().values().iter().map(|value| *value as u64).collect(),
-        _ => codes(values).iter().map(|code| *code as u64).collect(),
+        DataType::Decimal128(_, _) => None,
+        data_type => for_primitive!(data_type, T => Some(bits::<T>(values)), _ => None),
     }
 }
 
@@ -210,16 +228,28 @@ pub(crate) fn narrow_codes(values: &ArrayRef) -> Vec<u64> {
 ///
 /// Panics if a code is out of the type's range: callers check sums before.
 pub(crate) fn from_codes(codes: &[Option<i128>], data_type: &DataType) -> ArrayRef {
-    for_primitive!(data_type, T => narrow::<T>(codes, data_type), _ => match data_type {
-        DataType::Boolean => Arc::new(codes.iter().map(|code| code.map(|code| code != 0)).collect::<BooleanArray>()),
-        DataType::Float64 => {
-            Arc::new(codes.iter().map(|code| code.map(code_float)).collect::<PrimitiveArray<Float64Type>>())
+    let nulls = codes.iter().any(Option::is_none).then(|| codes.iter().map(Option::is_some).collect());
+    column(codes.iter().map(|code| code.unwrap_or(0)).collect(), nulls, data_type)
+}
+
+/// The same where `nulls` says which codes count; others are 0.
+pub(crate) fn column(codes: Vec<i128>, nulls: Option<NullBuffer>, data_type: &DataType) -> ArrayRef {
+    if let DataType::Decimal128(_, _) = data_type {
+        return Arc::new(Decimal128Array::new(codes.into(), nulls).with_data_type(data_type.clone()));
+    }
+    for_primitive!(data_type, T => Arc::new(narrow::<T>(&codes, nulls).with_data_type(data_type.clone())), _ => {
+        match data_type {
+            DataType::Boolean => Arc::new(BooleanArray::new(codes.iter().map(|code| *code != 0).collect(), nulls)),
+            DataType::Float64 => {
+                let floats = codes.iter().map(|code| code_float(*code));
+                Arc::new(PrimitiveArray::<Float64Type>::new(floats.collect::<Vec<_>>().into(), nulls))
+            }
+            DataType::Float32 => {
+                let floats = codes.iter().map(|code| code_float(*code) as f32);
+                Arc::new(PrimitiveArray::<Float32Type>::new(floats.collect::<Vec<_>>().into(), nulls))
+            }
+            other => panic!("{other} has no integer codes"),
         }
-        DataType::Float32 => {
-            let floats = codes.iter().map(|code| code.map(|code| code_float(code) as f32));
-            Arc::new(floats.collect::<PrimitiveArray<Float32Type>>())
-        }
-        other => panic!("{other} has no integer codes"),
     })
 }
 

@@ -1,26 +1,22 @@
-//! A hash table from row bytes to slot numbers. Payloads live beside it, addressed by slot.
+//! A hash table from row bytes to slot numbers. Payloads live beside it, addressed by slot. Hashes are those of
+//! [`hash_bytes`], so that none is kept.
 
 use super::{Chunked, Places, sampled};
 use crate::figures::Held;
-use crate::repr::{Row, same_bytes};
-
-struct Entry {
-    hash: u64,
-    key: Row,
-}
+use crate::repr::{Row, hash_bytes, same_bytes};
 
 /// Keys with slot numbers. Freed slots are used again.
 #[derive(Default)]
 pub(crate) struct KeyTable {
     places: Places,
-    entries: Chunked<Entry>,
+    keys: Chunked<Row>,
     free: Vec<u32>,
 }
 
 impl KeyTable {
     /// One more than the greatest slot that was ever used.
     pub(crate) fn slots(&self) -> usize {
-        self.entries.len()
+        self.keys.len()
     }
 
     /// What it holds.
@@ -30,8 +26,8 @@ impl KeyTable {
 
     /// About how much memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let keys = sampled(self.slots(), |slot| self.entries[slot].key.bytes_beside());
-        self.places.bytes() + self.entries.bytes() + self.free.capacity() * size_of::<u32>() + keys
+        let keys = sampled(self.slots(), |slot| self.keys[slot].bytes_beside());
+        self.places.bytes() + self.keys.bytes() + self.free.capacity() * size_of::<u32>() + keys
     }
 
     /// Brings the place of `hash` into the cache: call it some rows ahead.
@@ -45,20 +41,20 @@ impl KeyTable {
     #[inline]
     pub(crate) fn warm_entry(&self, hash: u64) -> Option<u32> {
         let slot = self.places.likely(hash)?;
-        self.entries.warm(slot);
+        self.keys.warm(slot);
         Some(slot)
     }
 
     /// The key of `slot`.
     #[inline]
     pub(crate) fn key(&self, slot: u32) -> &[u8] {
-        self.entries[slot].key.bytes()
+        self.keys[slot].bytes()
     }
 
     /// The slot of `key`, whose hash is `hash`.
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let found = self.places.find(hash, |slot| same_bytes(self.entries[slot].key.bytes(), key));
+        let found = self.places.find(hash, |slot| same_bytes(self.keys[slot].bytes(), key));
         found.map(|(_, slot)| slot)
     }
 
@@ -74,16 +70,15 @@ impl KeyTable {
     }
 
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let entry = Entry { hash, key: Row::new(key) };
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.entries[slot] = entry;
+                self.keys[slot] = Row::new(key);
                 slot
             }
             None => {
-                let slot = u32::try_from(self.entries.len()).expect("fewer than 2^32 keys in one table");
+                let slot = u32::try_from(self.keys.len()).expect("fewer than 2^32 keys in one table");
                 assert!(slot < u32::MAX, "fewer than 2^32 keys in one table");
-                self.entries.push(entry);
+                self.keys.push(Row::new(key));
                 slot
             }
         };
@@ -93,10 +88,14 @@ impl KeyTable {
 
     /// Removes the key at `slot`. Whatever else is addressed by the slot must be empty: it will be used again.
     pub(crate) fn remove(&mut self, slot: u32) {
-        let entry = &mut self.entries[slot];
-        entry.key = Row::default();
-        let (place, _) = self.places.find(entry.hash, |known| known == slot).expect("a slot in use has a place");
+        self.remove_hashed(hash_bytes(self.key(slot)), slot);
+    }
+
+    /// The same of a key whose hash is known.
+    fn remove_hashed(&mut self, hash: u64, slot: u32) {
+        let (place, _) = self.places.find(hash, |known| known == slot).expect("a slot in use has a place");
         self.places.remove(place);
+        self.keys[slot] = Row::default();
         self.free.push(slot);
     }
 }
@@ -109,7 +108,6 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::repr::hash_bytes;
 
     #[test]
     fn equals_a_hash_map_under_random_changes() {
@@ -123,7 +121,7 @@ mod tests {
                 let hash = if seed % 2 == 0 { hash_bytes(&key) } else { u64::from(key[0]) << 56 };
                 if random.random_bool(0.4) {
                     if let Some(slot) = plain.remove(&key) {
-                        table.remove(slot);
+                        table.remove_hashed(hash, slot);
                     }
                 } else {
                     let (slot, inserted) = table.find_or_insert(hash, &key);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, NullBufferBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::layout::{Kind, Layout, Slots};
-use super::values::{from_bytes, from_codes};
+use super::layout::{Kind, Layout, ROWS, Slots};
+use super::values::{column, from_bytes};
 use crate::expr::describe_row;
 use crate::render::context::batch;
 use crate::repr::{Delta, Diff, Diffs, ErrorRow, RowCodec};
@@ -78,13 +78,13 @@ impl AnswerBuilder {
         layout: &Layout,
         picks: &[Pick],
         keys: impl Fn(&Pick) -> &'a [u8],
-        slots: impl Fn(&Pick) -> &'a [i128],
+        slots: impl Fn(&Pick) -> &'a [i64],
         bytes: impl Fn(usize, usize, &Pick) -> Option<&'a [u8]>,
         emit: &mut impl FnMut(Answer),
     ) {
         let mut columns = self.codec.decode(picks.iter().map(&keys)).expect("keys decode");
         let diffs: Vec<Diff> = picks.iter().map(|pick| pick.diff).collect();
-        let slots: Vec<&[i128]> = picks.iter().map(&slots).collect();
+        let slots: Vec<&[i64]> = picks.iter().map(&slots).collect();
         let mut failures = Vec::new();
         for (aggregate, beside) in layout.aggregates.iter().zip(&self.beside) {
             let column = match &aggregate.kind {
@@ -148,25 +148,28 @@ fn has_beside(aggregate: &Slots) -> bool {
 }
 
 /// The column of an aggregate whose answers are in the slots.
-fn from_slots(aggregate: &Slots, slots: &[&[i128]], failures: &mut Vec<Failure>) -> ArrayRef {
+fn from_slots(aggregate: &Slots, slots: &[&[i64]], failures: &mut Vec<Failure>) -> ArrayRef {
     let (slot, data_type) = (aggregate.slot, &aggregate.data_type);
     match &aggregate.kind {
         Kind::SumFloat | Kind::AvgFloat => return floats(aggregate, slots),
         Kind::Moment(_) => {
-            let values = slots.iter().map(|slots| (slots[slot] != 0).then(|| f64::from_bits(slots[slot] as u64)));
+            let value = |slots: &&[i64]| (slots[slot] != 0).then(|| f64::from_bits(slots[slot + 1].cast_unsigned()));
+            let values = slots.iter().map(value);
             return Arc::new(values.collect::<Float64Array>());
         }
         _ => {}
     }
-    let answers = slots.iter().enumerate().map(|(answer, slots)| {
-        code(aggregate, slots).unwrap_or_else(|OutOfRange| {
+    let (mut codes, mut nulls) = (Vec::with_capacity(slots.len()), NullBufferBuilder::new(slots.len()));
+    for (answer, slots) in slots.iter().enumerate() {
+        let code = code(aggregate, slots).unwrap_or_else(|OutOfRange| {
             let message = format!("the result of {} is out of the range of {data_type}", aggregate.name);
             failures.push(Failure { answer, column: aggregate.name.clone(), message });
             None
-        })
-    });
-    let codes: Vec<Option<i128>> = answers.collect();
-    from_codes(&codes, data_type)
+        });
+        nulls.append(code.is_some());
+        codes.push(code.unwrap_or(0));
+    }
+    column(codes, nulls.finish(), data_type)
 }
 
 /// A result that its type cannot hold.
@@ -174,21 +177,22 @@ pub(super) struct OutOfRange;
 
 /// The integer code of an aggregate's answer, `None` for NULL. Panics on aggregates whose answers have none.
 #[inline]
-pub(super) fn code(aggregate: &Slots, slots: &[i128]) -> Result<Option<i128>, OutOfRange> {
-    let slot = aggregate.slot;
+pub(super) fn code(aggregate: &Slots, slots: &[i64]) -> Result<Option<i128>, OutOfRange> {
+    let Slots { slot, count, codes, .. } = *aggregate;
+    let number = |slot: usize| Some(i128::from(slots[slot]));
     Ok(match &aggregate.kind {
-        Kind::Rows => Some(slots[super::layout::ROWS]),
-        Kind::Count | Kind::CountDistinct(_) | Kind::EstimateDistinct => Some(slots[slot]),
+        Kind::Rows => number(ROWS),
+        Kind::Count => number(count),
+        Kind::CountDistinct(_) | Kind::EstimateDistinct => number(slot),
         Kind::BestOfGrowing { least, .. } | Kind::Best { least, .. } => {
-            let code = if *least { !slots[slot] } else { slots[slot] };
-            (slots[slot + 1] > 0).then_some(code)
+            (slots[count] > 0).then(|| codes.read_best(&slots[slot..], *least))
         }
-        Kind::Bits(_) => (slots[slot + 1] > 0).then_some(slots[slot]),
-        Kind::Quantile { .. } => (slots[slot] != 0).then_some(slots[slot + 1]),
-        Kind::SumExact | Kind::AvgDecimal { .. } if slots[slot + 2] <= 0 => None,
+        Kind::Bits(_) => number(slot).filter(|_| slots[count] > 0),
+        Kind::Quantile { .. } => (slots[slot] != 0).then(|| codes.read(&slots[slot + 1..])),
+        Kind::SumExact | Kind::AvgDecimal { .. } if slots[count] <= 0 => None,
         Kind::SumExact | Kind::AvgDecimal { .. } => {
             let (least, greatest) = aggregate.range;
-            let value = exact(&aggregate.kind, &slots[slot..slot + 3]);
+            let value = exact(aggregate, slots);
             Some(value.filter(|value| least <= *value && *value <= greatest).ok_or(OutOfRange)?)
         }
         Kind::SumFloat | Kind::AvgFloat | Kind::Moment(_) | Kind::Recomputed(_) => {
@@ -198,24 +202,24 @@ pub(super) fn code(aggregate: &Slots, slots: &[i128]) -> Result<Option<i128>, Ou
 }
 
 /// An exact sum or the mean of decimals; `None` beyond 128 bits. A mean is cut off towards zero, as DataFusion's is.
-fn exact(kind: &Kind, slots: &[i128]) -> Option<i128> {
-    let (low, high, count) = (slots[0], slots[1], slots[2]);
-    let high = high.checked_add(low >> 64)?;
-    let sum = high.checked_mul(1 << 64)?.checked_add(low & i128::from(u64::MAX))?;
-    match kind {
-        Kind::AvgDecimal { factor } => sum.checked_mul(*factor).map(|scaled| scaled / count),
+fn exact(aggregate: &Slots, slots: &[i64]) -> Option<i128> {
+    let sum = aggregate.sums.total(&slots[aggregate.slot..])?;
+    match aggregate.kind {
+        Kind::AvgDecimal { factor } => {
+            sum.checked_mul(factor).map(|scaled| scaled / i128::from(slots[aggregate.count]))
+        }
         _ => Some(sum),
     }
 }
 
-fn floats(aggregate: &Slots, slots: &[&[i128]]) -> ArrayRef {
-    let slot = aggregate.slot;
+fn floats(aggregate: &Slots, slots: &[&[i64]]) -> ArrayRef {
+    let Slots { slot, count, .. } = *aggregate;
     let values: Float64Array = slots
         .iter()
         .map(|slots| {
-            (slots[slot + 1] > 0).then(|| {
-                let sum = f64::from_bits(slots[slot] as u64);
-                let value = if aggregate.kind == Kind::AvgFloat { sum / slots[slot + 1] as f64 } else { sum };
+            (slots[count] > 0).then(|| {
+                let sum = f64::from_bits(slots[slot].cast_unsigned());
+                let value = if aggregate.kind == Kind::AvgFloat { sum / slots[count] as f64 } else { sum };
                 // One zero and one NaN.
                 if value.is_nan() {
                     f64::NAN

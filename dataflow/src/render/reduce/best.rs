@@ -5,10 +5,11 @@
 //! happens often (K. Yi, H. Yu, J. Yang, G. Xia, Y. Chen, "Efficient Maintenance of Materialized Top-k Views", ICDE 2003).
 
 use super::answer::code;
+use super::groups::SlotTable;
 use super::layout::{Kind, Layout, Slots};
 use crate::plan::BestGroups;
 use crate::repr::{RowCodec, hash_bytes};
-use crate::state::{Chunked, KeyTable};
+use crate::state::KeyTable;
 
 /// The groups of one partition.
 #[derive(Default)]
@@ -45,16 +46,27 @@ pub(super) struct Best {
     codec: RowCodec,
     names: KeyTable,
     partitions: Vec<Partition>,
-    /// Per group: its partition, and its place there.
-    places: Chunked<(u32, u32)>,
     noted: Vec<u32>,
     /// Partitions whose floor has moved at the open time, and those that have lost all groups.
     moved: Vec<u32>,
     empty: Vec<u32>,
 }
 
-/// How many rows ahead of one the place of a group is brought into the cache.
-pub(super) const PLACE_AHEAD: usize = 8;
+/// A group's partition and its place there, as they stand behind its slots.
+fn place(record: &[i64]) -> (u32, u32) {
+    let place = record[record.len() - 1].cast_unsigned();
+    ((place >> 32) as u32, place as u32)
+}
+
+fn put_place(record: &mut [i64], (partition, place): (u32, u32)) {
+    record[record.len() - 1] = (u64::from(partition) << 32 | u64::from(place)).cast_signed();
+}
+
+/// The partition of a group.
+#[inline]
+pub(super) fn partition(record: &[i64]) -> u32 {
+    place(record).0
+}
 
 impl Best {
     /// `None` if the aggregate has no order that is cheap to see.
@@ -85,7 +97,6 @@ impl Best {
             codec: RowCodec::new(types).unwrap_or_else(|error| panic!("{error}")),
             names: KeyTable::default(),
             partitions: Vec::new(),
-            places: Chunked::default(),
             noted: Vec::new(),
             moved: Vec::new(),
             empty: Vec::new(),
@@ -94,7 +105,7 @@ impl Best {
 
     /// How early a group comes: what scores more comes first; among equal scores the order above decides.
     #[inline]
-    pub(super) fn score(&self, slots: &[i128]) -> i128 {
+    pub(super) fn score(&self, slots: &[i64]) -> i128 {
         if self.fallible.iter().any(|other| code(other, slots).is_err()) {
             return FAILED;
         }
@@ -108,7 +119,7 @@ impl Best {
     }
 
     /// Makes groups known; `key` gives their keys.
-    pub(super) fn enter<'a>(&mut self, groups: &[u32], key: impl Fn(u32) -> &'a [u8]) {
+    pub(super) fn enter<'a>(&mut self, groups: &[u32], key: impl Fn(u32) -> &'a [u8], slots: &mut SlotTable) {
         if groups.is_empty() {
             return;
         }
@@ -127,22 +138,14 @@ impl Best {
             }
             let groups = &mut self.partitions[partition as usize].groups;
             groups.push(*group);
-            self.places.grow_to(*group as usize + 1, || (0, 0));
-            self.places[*group] = (partition, u32::try_from(groups.len() - 1).expect("groups are numbered by u32"));
+            let place = u32::try_from(groups.len() - 1).expect("groups are numbered by u32");
+            put_place(slots.get_mut(*group), (partition, place));
         }
     }
 
-    /// Brings the place of a group into the cache.
-    #[inline]
-    pub(super) fn warm(&self, group: u32) {
-        if (group as usize) < self.places.len() {
-            self.places.warm(group);
-        }
-    }
-
-    /// Notes that the score of a group was `old` before the open time and is `new` now; `None` where it does not exist.
-    pub(super) fn change(&mut self, group: u32, old: Option<i128>, new: Option<i128>) {
-        let (at, _) = self.places[group];
+    /// Notes that the score of a group of partition `at` was `old` before the open time and is `new` now; `None` where it does
+    /// not exist.
+    pub(super) fn change(&mut self, at: u32, old: Option<i128>, new: Option<i128>) {
         let partition = &mut self.partitions[at as usize];
         let floor = partition.floor;
         let out = |score: Option<i128>| usize::from(score.is_some_and(|score| score >= floor && score != FAILED));
@@ -154,12 +157,12 @@ impl Best {
     }
 
     /// Forgets a group that has gone, after [`Best::change`].
-    pub(super) fn leave(&mut self, group: u32) {
-        let (at, place) = self.places[group];
+    pub(super) fn leave(&mut self, group: u32, slots: &mut SlotTable) {
+        let (at, place) = place(slots.get(group));
         let groups = &mut self.partitions[at as usize].groups;
         groups.swap_remove(place as usize);
         match groups.get(place as usize) {
-            Some(moved) => self.places[*moved].1 = place,
+            Some(moved) => put_place(slots.get_mut(*moved), (at, place)),
             None if groups.is_empty() => self.empty.push(at),
             None => {}
         }
@@ -167,7 +170,7 @@ impl Best {
 
     /// Moves the floors that no longer fit. Calls `visit` with every group whose side of the floor changes by that, and
     /// whether it is let out now.
-    pub(super) fn move_floors<'a>(&mut self, slots: impl Fn(u32) -> &'a [i128], mut visit: impl FnMut(u32, bool)) {
+    pub(super) fn move_floors<'a>(&mut self, slots: impl Fn(u32) -> &'a [i64], mut visit: impl FnMut(u32, bool)) {
         for at in std::mem::take(&mut self.noted) {
             let scores = self.partitions[at as usize].groups.iter().map(|group| (self.score(slots(*group)), *group));
             let mut scores: Vec<(i128, u32)> = scores.filter(|(score, _)| *score != FAILED).collect();
@@ -195,10 +198,10 @@ impl Best {
         }
     }
 
-    /// Whether a group was let out before the open time, and whether it is now.
+    /// Whether a group of a partition was let out before the open time, and whether it is now.
     #[inline]
-    pub(super) fn lets_out(&self, group: u32, old: Option<i128>, new: Option<i128>) -> (bool, bool) {
-        let partition = &self.partitions[self.places[group].0 as usize];
+    pub(super) fn lets_out(&self, partition: u32, old: Option<i128>, new: Option<i128>) -> (bool, bool) {
+        let partition = &self.partitions[partition as usize];
         (old.is_some_and(|old| old >= partition.before), new.is_some_and(|new| new >= partition.floor))
     }
 

@@ -3,13 +3,13 @@
 use prefetch_index::prefetch_index;
 
 use super::answer::{Answer, AnswerBuilder, Pick};
-use super::best::{Best, PLACE_AHEAD};
-use super::layout::{Kind, Layout, ROWS, Slots};
+use super::best::{Best, partition};
+use super::layout::{Layout, ROWS};
 use super::partial::{PartialGroups, Values};
 use crate::figures::Held;
 use crate::render::import::CHUNK_ROWS;
 use crate::render::meter::Holds;
-use crate::state::{Chunked, KeyTable};
+use crate::state::KeyTable;
 use beside::Beside;
 pub(in crate::render) use beside::bits;
 
@@ -18,15 +18,13 @@ mod beside;
 /// Slots of all groups: chunks that never move.
 pub(super) struct SlotTable {
     width: usize,
-    chunks: Vec<Vec<i128>>,
+    chunks: Vec<Vec<i64>>,
 }
 
 const CHUNK_GROUPS: usize = 1 << 10;
-/// How many rows ahead the index, then the entry with its slots, are brought into the cache.
-const INDEX_AHEAD: usize = 16;
-const ENTRY_AHEAD: usize = 8;
-/// How many values ahead the place of one in its set is.
-const VALUE_AHEAD: usize = 8;
+/// How many groups, or values, are brought into the cache before they are worked on. What a short loop does nothing with but
+/// load is waited for together, and not one after the other.
+pub(super) const AT_ONCE: usize = 64;
 
 impl SlotTable {
     pub(super) fn new(width: usize) -> SlotTable {
@@ -34,20 +32,20 @@ impl SlotTable {
     }
 
     #[inline]
-    pub(super) fn get(&self, group: u32) -> &[i128] {
+    pub(super) fn get(&self, group: u32) -> &[i64] {
         let at = (group as usize % CHUNK_GROUPS) * self.width;
         &self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, group: u32) -> &mut [i128] {
+    pub(super) fn get_mut(&mut self, group: u32) -> &mut [i64] {
         let at = (group as usize % CHUNK_GROUPS) * self.width;
         &mut self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
     }
 
-    /// Brings the first and the last slot of a group into the cache: call it some groups ahead.
+    /// Brings the first and the last slot of a group into the cache.
     #[inline]
-    fn warm(&self, group: u32) {
+    pub(super) fn warm(&self, group: u32) {
         let at = (group as usize % CHUNK_GROUPS) * self.width;
         let chunk = &self.chunks[group as usize / CHUNK_GROUPS];
         prefetch_index(chunk, at);
@@ -56,7 +54,7 @@ impl SlotTable {
 
     /// The memory that it takes.
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK_GROUPS * self.width * size_of::<i128>()
+        self.chunks.len() * CHUNK_GROUPS * self.width * size_of::<i64>()
     }
 
     pub(super) fn grow_to(&mut self, groups: usize) {
@@ -70,22 +68,32 @@ impl Holds for Groups {
     fn held(&self) -> Held {
         let slots = self.keys.slots();
         let beside: usize = self.beside.iter().map(|beside| beside.bytes_held(slots)).sum();
-        self.keys.held().and_bytes(self.slots.bytes() + self.marks.bytes() + beside)
+        self.keys.held().and_bytes(self.slots.bytes() + beside)
     }
+}
+
+/// The scores that a touched group had before the open time and has now.
+#[derive(Clone, Copy)]
+struct Scores {
+    partition: u32,
+    old: Option<i128>,
+    new: Option<i128>,
 }
 
 /// All groups of one worker.
 pub(super) struct Groups {
     layout: Layout,
     keys: KeyTable,
+    /// Of each group its slots, behind them the epoch in which it was last touched and, where only the best are let out, its
+    /// place among those of its partition.
     slots: SlotTable,
-    /// The epoch in which each group was last touched.
-    marks: Chunked<u32>,
-    epoch: u32,
+    epoch: i64,
+    /// The slots of a group without rows.
+    empty: Vec<i64>,
     /// The groups touched at the open time, and whether they existed before.
     touched: Vec<(u32, bool)>,
     /// The slots of the touched groups before the open time.
-    old: Vec<i128>,
+    old: Vec<i64>,
     /// What stands beside the slots, per aggregate that needs it.
     beside: Vec<Beside>,
     builder: AnswerBuilder,
@@ -100,18 +108,19 @@ pub(super) struct Groups {
 impl Groups {
     pub(super) fn new(layout: Layout) -> Groups {
         let beside = (0..layout.aggregates.len()).filter_map(|index| Beside::for_aggregate(&layout, index)).collect();
+        let best = layout.best.as_ref().and_then(|best| Best::new(best, &layout));
         Groups {
             keys: KeyTable::default(),
-            slots: SlotTable::new(layout.slots),
-            marks: Chunked::default(),
+            slots: SlotTable::new(layout.slots + 1 + usize::from(best.is_some())),
             epoch: 1,
+            empty: layout.empty(),
             touched: Vec::new(),
             old: Vec::new(),
             beside,
             builder: AnswerBuilder::new(&layout),
             global: None,
             block: Vec::new(),
-            best: layout.best.as_ref().and_then(|best| Best::new(best, &layout)),
+            best,
             layout,
         }
     }
@@ -124,7 +133,7 @@ impl Groups {
     /// Creates the group without keys, to be answered when the open time ends.
     pub(super) fn open_global(&mut self) {
         let group = self.group(crate::repr::hash_bytes(&[]), &[]);
-        self.touch(group, false);
+        self.touch(group);
         self.global = Some(group);
     }
 
@@ -132,9 +141,9 @@ impl Groups {
         let (group, inserted) = self.keys.find_or_insert(hash, key);
         if inserted {
             self.slots.grow_to(self.keys.slots());
-            self.marks.grow_to(self.keys.slots(), || 0);
-            self.slots.get_mut(group).fill(0);
-            self.marks[group] = 0;
+            let (slots, mark) = self.slots.get_mut(group).split_at_mut(self.layout.slots);
+            slots.copy_from_slice(&self.empty);
+            mark.fill(0);
             for beside in &mut self.beside {
                 beside.grow_to(self.keys.slots());
             }
@@ -144,14 +153,27 @@ impl Groups {
 
     /// Notes the group's state at its first touch in the open time.
     #[inline]
-    fn touch(&mut self, group: u32, existed: bool) {
-        if self.marks[group] != self.epoch {
-            self.marks[group] = self.epoch;
-            self.touched.push((group, existed));
-            self.old.extend_from_slice(self.slots.get(group));
-            for beside in &mut self.beside {
-                beside.note_old(group);
-            }
+    fn touch(&mut self, group: u32) {
+        let (slots, mark) = self.slots.get_mut(group).split_at_mut(self.layout.slots);
+        if mark[0] != self.epoch {
+            mark[0] = self.epoch;
+            self.touched.push((group, self.global == Some(group) || slots[ROWS] > 0));
+            self.old.extend_from_slice(slots);
+            self.beside.iter_mut().for_each(|beside| beside.note_old(group));
+        }
+    }
+
+    /// Brings groups into the cache.
+    fn warm(&self, hashes: &[u64]) {
+        hashes.iter().for_each(|hash| self.keys.warm_index(*hash));
+        hashes.iter().filter_map(|hash| self.keys.warm_entry(*hash)).for_each(|group| self.slots.warm(group));
+    }
+
+    /// Brings the next of the touched groups into the cache, now and then.
+    #[inline]
+    fn warm_touched(&self, touched: &[(u32, bool)], index: usize) {
+        if index.is_multiple_of(AT_ONCE) {
+            touched[index..].iter().take(AT_ONCE).for_each(|(group, _)| self.slots.warm(*group));
         }
     }
 
@@ -161,33 +183,25 @@ impl Groups {
         let mut block = std::mem::take(&mut self.block);
         block.clear();
         for (index, hash) in partial.hashes.iter().enumerate() {
-            if let Some(next) = partial.hashes.get(index + INDEX_AHEAD) {
-                self.keys.warm_index(*next);
-            }
-            if let Some(group) = partial.hashes.get(index + ENTRY_AHEAD).and_then(|next| self.keys.warm_entry(*next)) {
-                self.slots.warm(group);
-                self.marks.warm(group);
+            if index.is_multiple_of(AT_ONCE) {
+                self.warm(&partial.hashes[index..partial.hashes.len().min(index + AT_ONCE)]);
             }
             let group = self.group(*hash, partial.keys.get(index));
-            let existed = self.global == Some(group) || self.slots.get(group)[ROWS] > 0;
-            self.touch(group, existed);
+            self.touch(group);
             let slots = self.slots.get_mut(group);
             let news = &partial.slots[index * width..(index + 1) * width];
-            slots[ROWS] += news[ROWS];
-            for aggregate in &self.layout.aggregates {
-                merge(aggregate, slots, news);
-            }
+            self.layout.merges.iter().for_each(|merge| merge.add(slots, news));
             block.push(group);
         }
         for (beside, values) in self.beside.iter_mut().zip(&partial.values) {
             match values {
                 Values::Narrow(codes) => {
-                    for (index, (at, code, diff)) in codes.iter().enumerate() {
-                        if let Some((at, code, _)) = codes.get(index + VALUE_AHEAD) {
-                            beside.warm_narrow(block[*at as usize], *code);
+                    for codes in codes.chunks(AT_ONCE) {
+                        codes.iter().for_each(|(at, code, _)| beside.warm_narrow(block[*at as usize], *code));
+                        for (at, code, diff) in codes {
+                            let group = block[*at as usize];
+                            beside.add_narrow(group, *code, *diff, self.slots.get_mut(group));
                         }
-                        let group = block[*at as usize];
-                        beside.add_narrow(group, *code, *diff, self.slots.get_mut(group));
                     }
                 }
                 Values::Codes(codes) => {
@@ -241,7 +255,7 @@ impl Groups {
             self.builder.build(&self.layout, picks, keys, slots, bytes, &mut emit);
         }
         for (group, _) in &touched {
-            if self.global != Some(*group) && self.slots.get(*group).iter().all(|slot| *slot == 0) {
+            if self.global != Some(*group) && self.slots.get(*group)[..width] == *self.empty {
                 for beside in &mut self.beside {
                     beside.reset(*group);
                 }
@@ -256,13 +270,14 @@ impl Groups {
     fn outcome(&self, index: usize, group: u32) -> (bool, bool) {
         let (width, new) = (self.layout.slots, self.slots.get(group));
         let exists = self.global == Some(group) || new[ROWS] > 0;
-        (exists, self.layout.differ(&self.old[index * width..(index + 1) * width], new))
+        (exists, self.layout.differ(&self.old[index * width..(index + 1) * width], &new[..width]))
     }
 
     /// What leaves: answers of before, and those of now where they differ.
     fn changed(&self, touched: &[(u32, bool)]) -> Vec<Pick> {
         let mut picks: Vec<Pick> = Vec::new();
         for (index, (group, existed)) in touched.iter().enumerate() {
+            self.warm_touched(touched, index);
             let (exists, differs) = self.outcome(index, *group);
             if *existed && exists && !differs {
                 continue;
@@ -274,25 +289,24 @@ impl Groups {
     }
 
     /// The same of the groups that are let out.
-    fn changed_of_best(&self, touched: &[(u32, bool)], best: &mut Best) -> Vec<Pick> {
+    fn changed_of_best(&mut self, touched: &[(u32, bool)], best: &mut Best) -> Vec<Pick> {
         let width = self.layout.slots;
         let fresh = touched.iter().filter(|(group, existed)| !existed && self.slots.get(*group)[ROWS] > 0);
         let fresh: Vec<u32> = fresh.map(|(group, _)| *group).collect();
-        best.enter(&fresh, |group| self.keys.key(group));
-        let mut scores: Vec<(Option<i128>, Option<i128>)> = Vec::with_capacity(touched.len());
+        best.enter(&fresh, |group| self.keys.key(group), &mut self.slots);
+        let mut scores: Vec<Scores> = Vec::with_capacity(touched.len());
         for (index, (group, existed)) in touched.iter().enumerate() {
-            if let Some((ahead, _)) = touched.get(index + PLACE_AHEAD) {
-                best.warm(*ahead);
-            }
-            let new = self.slots.get(*group);
+            self.warm_touched(touched, index);
+            let record = self.slots.get(*group);
             let old = existed.then(|| best.score(&self.old[index * width..(index + 1) * width]));
-            let new = (new[ROWS] > 0).then(|| best.score(new));
-            scores.push((old, new));
+            let new = (record[ROWS] > 0).then(|| best.score(record));
+            let partition = partition(record);
+            scores.push(Scores { partition, old, new });
             if old != new {
-                best.change(*group, old, new);
+                best.change(partition, old, new);
             }
             if old.is_some() && new.is_none() {
-                best.leave(*group);
+                best.leave(*group, &mut self.slots);
             }
         }
         let mut picks: Vec<Pick> = Vec::new();
@@ -300,17 +314,17 @@ impl Groups {
             |group| self.slots.get(group),
             |group, now| {
                 // Touched groups are looked at below.
-                if self.marks[group] != self.epoch {
+                if self.slots.get(group)[width] != self.epoch {
                     picks.push(Pick::now(group, 0, if now { 1 } else { -1 }));
                 }
             },
         );
         for (index, (group, _)) in touched.iter().enumerate() {
-            let (old, new) = scores[index];
+            let Scores { partition, old, new } = scores[index];
             if old.is_none() && new.is_none() {
                 continue;
             }
-            let (before, now) = best.lets_out(*group, old, new);
+            let (before, now) = best.lets_out(partition, old, new);
             if before && now && !self.outcome(index, *group).1 {
                 continue;
             }
@@ -328,36 +342,6 @@ impl Groups {
         for beside in &mut self.beside {
             beside.forget_old();
         }
-        if self.epoch == u32::MAX {
-            for group in 0..u32::try_from(self.keys.slots()).expect("slots are numbered by u32") {
-                self.marks[group] = 0;
-            }
-            self.epoch = 0;
-        }
         self.epoch += 1;
-    }
-}
-
-/// Adds a contribution to the additive slots of a group.
-#[inline]
-fn merge(aggregate: &Slots, slots: &mut [i128], news: &[i128]) {
-    let slot = aggregate.slot;
-    match aggregate.kind {
-        Kind::Rows | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
-        Kind::Count => slots[slot] += news[slot],
-        Kind::SumExact | Kind::AvgDecimal { .. } => {
-            slots[slot] += news[slot];
-            slots[slot + 1] += news[slot + 1];
-            slots[slot + 2] += news[slot + 2];
-        }
-        Kind::SumFloat | Kind::AvgFloat | Kind::Best { .. } | Kind::Bits(_) | Kind::Moment(_) => {
-            slots[slot + 1] += news[slot + 1]
-        }
-        Kind::BestOfGrowing { .. } => {
-            if news[slot + 1] != 0 {
-                slots[slot] = if slots[slot + 1] == 0 { news[slot] } else { slots[slot].max(news[slot]) };
-                slots[slot + 1] += news[slot + 1];
-            }
-        }
     }
 }

@@ -15,6 +15,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use super::apply;
+use super::groups::AT_ONCE;
 use super::layout::Layout;
 use super::partial::{PartialGroups, Preaggregator};
 use crate::expr::{ScalarExpr, evaluate};
@@ -45,7 +46,7 @@ pub(in crate::render) fn join_reduce<'scope>(
     context: &Context<'_>,
 ) -> Chunks<'scope> {
     let keys: Vec<ScalarExpr> = fact_side.keys.iter().chain(&fact_side.groups).cloned().collect();
-    let below = Layout::new(&keys, aggregates, false, schema).prepared(&fact_schema);
+    let below = Layout::new(&keys, aggregates, false, (&fact_schema, schema));
     let (unordered, places) = unordered(schema, order);
     let groups = fact_side.groups.iter().chain(&partner_side.groups);
     let above = Layout::above_join(&below, groups.map(|group| group.data_type.clone()).collect(), &unordered);
@@ -158,14 +159,13 @@ fn meet<'scope>(
     context: &Context<'_>,
 ) -> Stream<'scope, Timestamp, Vec<PartialGroups>> {
     let (meter, peers) = (context.meter.clone(), context.peers);
-    let known = Known { facts: Facts::new(below.slots), partners: Multimap::default() };
+    let known = Known { facts: Facts::new(&below), partners: Multimap::default() };
     let known = meter.holds(known);
     facts.binary_frontier(partners, by_worker(), by_worker(), "Join partial answers", move |_, _| {
         let mut pending: Pending<Change> = Pending::default();
         move |(facts, facts_frontier), (partners, partners_frontier), output| {
             let _busy = meter.enter();
             let mut known = known.borrow_mut();
-            let Known { facts: known_facts, partners: known_partners } = &mut *known;
             facts.for_each(|capability, partials| {
                 partials.drain(..).for_each(|p| pending.insert(&capability, p.time, Change::Facts(p)));
             });
@@ -173,23 +173,14 @@ fn meet<'scope>(
                 blocks.drain(..).for_each(|rows| pending.insert(&capability, rows.time, Change::Partners(rows)));
             });
             while let Some((time, capability, changes)) = pending.pop_complete(&[facts_frontier, partners_frontier]) {
-                let mut contributions = Contributions::new(below.slots);
+                let mut contributions = Contributions::new(&below);
                 for change in &changes {
                     let Change::Facts(partial) = change else { continue };
-                    for index in 0..partial.hashes.len() {
-                        let (hash, key) = (partial.join_hashes[index], partial.join_keys.get(index));
-                        let group = &partial.keys.get(index)[key.len()..];
-                        let slots = &partial.slots[index * below.slots..(index + 1) * below.slots];
-                        known_partners.for_each(hash, key, |row, count| contributions.add(group, row, slots, count));
-                        known_facts.add(partial, index);
-                    }
+                    known.meet_facts(partial, &mut contributions);
                 }
                 for change in &changes {
                     let Change::Partners(rows) = change else { continue };
-                    rows.for_each(|hash, key, row, diff| {
-                        known_facts.for_each(hash, key, |group, slots| contributions.add(group, row, slots, diff));
-                        known_partners.add(hash, key, row, diff);
-                    });
+                    known.meet_partners(rows, &mut contributions);
                 }
                 output.session(&capability).give_iterator(contributions.finish(time, peers).into_iter());
             }
@@ -203,6 +194,37 @@ struct Known {
     partners: Multimap,
 }
 
+impl Known {
+    /// Adds changed facts, times their partners, to the contributions.
+    fn meet_facts(&mut self, partial: &PartialGroups, contributions: &mut Contributions) {
+        let Known { facts, partners } = self;
+        let width = contributions.layout.slots;
+        for index in 0..partial.hashes.len() {
+            if index.is_multiple_of(AT_ONCE) {
+                let ahead = index..partial.hashes.len().min(index + AT_ONCE);
+                let join_hashes = &partial.join_hashes[ahead.clone()];
+                join_hashes.iter().for_each(|hash| partners.warm_index(*hash));
+                join_hashes.iter().for_each(|hash| partners.warm_entry(*hash));
+                facts.warm(&partial.hashes[ahead]);
+            }
+            let (hash, key) = (partial.join_hashes[index], partial.join_keys.get(index));
+            let group = &partial.keys.get(index)[key.len()..];
+            let slots = &partial.slots[index * width..(index + 1) * width];
+            partners.for_each(hash, key, |row, count| contributions.add(group, row, slots, count));
+            facts.add(partial, index);
+        }
+    }
+
+    /// Adds changed partners, times their facts, to the contributions.
+    fn meet_partners(&mut self, rows: &KeyedRows, contributions: &mut Contributions) {
+        let Known { facts, partners } = self;
+        rows.for_each(|hash, key, row, diff| {
+            facts.for_each(hash, key, |group, slots| contributions.add(group, row, slots, diff));
+            partners.add(hash, key, row, diff);
+        });
+    }
+}
+
 impl Holds for Known {
     fn held(&self) -> Held {
         let mut held = self.facts.held();
@@ -212,37 +234,38 @@ impl Holds for Known {
 }
 
 /// Contributions of one time, added up per final group.
-struct Contributions {
-    width: usize,
+struct Contributions<'a> {
+    layout: &'a Layout,
     groups: KeyTable,
-    slots: Vec<i128>,
+    slots: Vec<i64>,
     key: Vec<u8>,
 }
 
-impl Contributions {
-    fn new(width: usize) -> Contributions {
-        Contributions { width, groups: KeyTable::default(), slots: Vec::new(), key: Vec::new() }
+impl<'a> Contributions<'a> {
+    fn new(layout: &'a Layout) -> Contributions<'a> {
+        Contributions { layout, groups: KeyTable::default(), slots: Vec::new(), key: Vec::new() }
     }
 
     /// Adds `count` times `slots` to the group of a fact's and a partner's groups.
-    fn add(&mut self, fact_group: &[u8], partner_group: &[u8], slots: &[i128], count: i64) {
+    fn add(&mut self, fact_group: &[u8], partner_group: &[u8], slots: &[i64], count: i64) {
         self.key.clear();
         self.key.extend_from_slice(fact_group);
         self.key.extend_from_slice(partner_group);
         let (group, inserted) = self.groups.find_or_insert(hash_bytes(&self.key), &self.key);
+        let width = self.layout.slots;
         if inserted {
-            self.slots.resize(self.slots.len() + self.width, 0);
+            self.slots.resize(self.slots.len() + width, 0);
         }
-        let at = group as usize * self.width;
-        let sums = &mut self.slots[at..at + self.width];
-        sums.iter_mut().zip(slots).for_each(|(sum, slot)| *sum += slot * i128::from(count));
+        let at = group as usize * width;
+        let sums = &mut self.slots[at..at + width];
+        self.layout.merges.iter().for_each(|merge| merge.add_times(sums, slots, count));
     }
 
     /// One block a worker that gets any.
     fn finish(self, time: Timestamp, peers: usize) -> Vec<PartialGroups> {
         let mut blocks: Vec<PartialGroups> =
             (0..peers as u64).map(|worker| PartialGroups { worker, time, ..PartialGroups::default() }).collect();
-        for (group, slots) in (0..).zip(self.slots.chunks(self.width)) {
+        for (group, slots) in (0..).zip(self.slots.chunks(self.layout.slots)) {
             let key = self.groups.key(group);
             let hash = hash_bytes(key);
             let block = &mut blocks[owner(hash, peers)];

@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{DataType, SchemaRef};
 
+use super::slots::{CodeForm, Merge, SumForm};
 use super::values::{ValueKind, range};
 use crate::exact::Moment;
 use crate::expr::{Recomputed, ScalarExpr};
@@ -11,8 +12,8 @@ use crate::quantile::Quantile;
 /// The slot that counts a group's rows: a group exists while it is above zero, never by its sums.
 pub(super) const ROWS: usize = 0;
 
-/// What a group-by keeps per group, and how it is fed. Accumulators are 128-bit slots; what does not fit a slot (sets,
-/// multisets, exact float sums) stands beside the table, and its answer is copied into slots when a time ends.
+/// What a group-by keeps per group, and how it is fed. Accumulators are slots of 64 bits; what does not fit some slots
+/// (sets, multisets, exact float sums) stands beside the table, and its answer is copied into slots when a time ends.
 #[derive(Clone)]
 pub(super) struct Layout {
     /// Keys, arguments and filters, to be evaluated over the input; empty when the input's columns are the keys.
@@ -25,6 +26,8 @@ pub(super) struct Layout {
     pub(super) aggregates: Vec<Slots>,
     /// Slots per group.
     pub(super) slots: usize,
+    /// How contributions to a group add up.
+    pub(super) merges: Vec<Merge>,
     /// The output's columns: keys, then aggregates.
     pub(super) schema: SchemaRef,
     /// Whether the row count itself is part of the answer.
@@ -40,6 +43,12 @@ pub(super) struct Slots {
     pub(super) kind: Kind,
     /// The first slot.
     pub(super) slot: usize,
+    /// The slot that counts the values that took part. Where that is every row it is [`ROWS`], else it follows the others.
+    pub(super) count: usize,
+    /// How codes lie in slots.
+    pub(super) codes: CodeForm,
+    /// How an exact sum lies in slots.
+    pub(super) sums: SumForm,
     /// Indices of the arguments among the evaluated columns behind the keys.
     pub(super) args: Vec<usize>,
     /// Index of the filter likewise.
@@ -54,18 +63,18 @@ pub(super) struct Slots {
     pub(super) range: (i128, i128),
 }
 
-/// The kinds of accumulators. `count` counts the values that took part: without any, SUM, AVG, MIN, MAX are NULL.
+/// The kinds of accumulators. Most count the values that took part: without any, SUM, AVG, MIN, MAX are NULL.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     /// COUNT(*) without a filter: the group's row count.
     Rows,
-    /// Slot: count.
+    /// Only the count of values.
     Count,
     /// Slot: number of different values. Beside: a counted set.
     CountDistinct(ValueKind),
-    /// Slots: low, high, count. The sum is high · 2^64 + low: exact for any number of 128-bit values.
+    /// Slots: the sum, exact for any number of values; count.
     SumExact,
-    /// Slots: low, high, count. The mean of decimals, with the scale factor between sum and answer.
+    /// Likewise. The mean of decimals, with the scale factor between sum and answer.
     AvgDecimal { factor: i128 },
     /// Slots: bits of the rounded sum, count. Beside: an exact sum.
     SumFloat,
@@ -73,11 +82,12 @@ pub(super) enum Kind {
     AvgFloat,
     /// Slots: code of the best, count. The input never retracts, so the best is enough.
     BestOfGrowing { value: ValueKind, least: bool },
-    /// Slots: code of the best, count. Beside: a multiset.
+    /// Slots: code of the best, count. Beside: a multiset. Of values without codes the slot is a number that changes with
+    /// the best.
     Best { value: ValueKind, least: bool },
     /// Slots: the bits, as a number; count. Beside: how many values have each bit.
     Bits(BitFunc),
-    /// Slots: bits of the answer above which a 1 stands, or 0 for NULL; count. Beside: exact sums.
+    /// Slots: 1 if there is an answer; its bits; count. Beside: exact sums.
     Moment(Moment),
     /// Slots: of values with codes, 1 if there is an answer, and its code; of others, a number that changes with the answer,
     /// 0 while there is none, and nothing. Beside: the values in order, once for all that ask about the same ones.
@@ -123,41 +133,82 @@ impl Slots {
 }
 
 impl Kind {
-    fn slots(&self) -> usize {
+    /// How many slots there are besides the count of values.
+    fn slots(&self, codes: CodeForm, sums: SumForm) -> usize {
         match self {
-            Kind::Rows => 0,
-            Kind::Count | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Recomputed(_) => 1,
-            Kind::SumFloat
-            | Kind::AvgFloat
-            | Kind::BestOfGrowing { .. }
-            | Kind::Best { .. }
-            | Kind::Bits(_)
-            | Kind::Moment(_)
-            | Kind::Quantile { .. } => 2,
-            Kind::SumExact | Kind::AvgDecimal { .. } => 3,
+            Kind::Rows | Kind::Count => 0,
+            Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Recomputed(_) => 1,
+            Kind::SumFloat | Kind::AvgFloat | Kind::Bits(_) => 1,
+            Kind::BestOfGrowing { .. } | Kind::Best { .. } => codes.slots(),
+            Kind::Moment(_) => 2,
+            Kind::Quantile { .. } => 1 + codes.slots(),
+            Kind::SumExact | Kind::AvgDecimal { .. } => sums.slots(),
+        }
+    }
+
+    /// Whether the values that take part are counted.
+    fn counts(&self) -> bool {
+        match self {
+            Kind::Rows | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Quantile { .. } => false,
+            Kind::Recomputed(_) => false,
+            Kind::Count | Kind::SumExact | Kind::AvgDecimal { .. } | Kind::SumFloat | Kind::AvgFloat => true,
+            Kind::BestOfGrowing { .. } | Kind::Best { .. } | Kind::Bits(_) | Kind::Moment(_) => true,
         }
     }
 }
 
+impl Slots {
+    /// Whether the answer can change with the row count alone.
+    fn shows_rows(&self, is_global: bool) -> bool {
+        let depends = matches!(self.kind, Kind::Count | Kind::AvgDecimal { .. } | Kind::AvgFloat);
+        // The group without keys is there without rows too, and then the count tells NULL from 0.
+        self.kind.counts() && self.count == ROWS && (depends || is_global)
+    }
+
+    /// How contributions to the first slots add up; what stands beside the slots adds up there.
+    fn merges(&self) -> impl Iterator<Item = Merge> {
+        let slot = self.slot;
+        let (greatest, sums) = match self.kind {
+            Kind::BestOfGrowing { .. } if self.codes == CodeForm::Wide => (Some(Merge::GreatestWide(slot)), 0),
+            Kind::BestOfGrowing { .. } => (Some(Merge::Greatest(slot)), 0),
+            Kind::SumExact | Kind::AvgDecimal { .. } => (None, self.sums.slots()),
+            _ => (None, 0),
+        };
+        let count = (self.kind.counts() && self.count != ROWS).then_some(Merge::Count(self.count));
+        greatest.into_iter().chain((slot..slot + sums).step_by(2).map(Merge::Sum)).chain(count)
+    }
+}
+
 impl Layout {
-    /// The layout of a group-by.
+    /// The layout of a group-by over the columns `input`, its expressions ready to be evaluated. `schema` are the columns of
+    /// the output.
     ///
     /// Panics on an aggregate that [`Aggregate::check`] refuses: lowering asks it.
-    pub(super) fn new(keys: &[ScalarExpr], aggregates: &[Aggregate], append_only: bool, schema: &SchemaRef) -> Layout {
+    pub(super) fn new(
+        keys: &[ScalarExpr],
+        aggregates: &[Aggregate],
+        append_only: bool,
+        (input, schema): (&SchemaRef, &SchemaRef),
+    ) -> Layout {
         let mut layout = Layout {
             exprs: keys.to_vec(),
             keys: keys.len(),
             key_types: keys.iter().map(|key| key.data_type.clone()).collect(),
             aggregates: Vec::new(),
             slots: ROWS + 1,
+            merges: vec![Merge::Count(ROWS)],
             schema: schema.clone(),
             rows_visible: false,
             best: None,
         };
         for aggregate in aggregates {
             let kind = kind_of(aggregate, append_only);
+            let argument = aggregate.args.first().map_or(&aggregate.data_type, |argument| &argument.data_type);
             let mut slots = Slots {
                 slot: layout.slots,
+                count: ROWS,
+                codes: CodeForm::of(argument),
+                sums: SumForm::of(argument),
                 args: aggregate.args.iter().map(|arg| layout.column(arg)).collect(),
                 filter: aggregate.filter.as_ref().map(|filter| layout.column(filter)),
                 name: aggregate.name.clone(),
@@ -170,10 +221,16 @@ impl Layout {
                 kind,
             };
             layout.place_quantile(&mut slots);
-            layout.slots += slots.kind.slots();
-            layout.rows_visible |= slots.kind == Kind::Rows;
+            layout.slots += slots.kind.slots(slots.codes, slots.sums);
+            if slots.kind.counts() && !takes_every_row(aggregate, &slots, input) {
+                slots.count = layout.slots;
+                layout.slots += 1;
+            }
+            layout.rows_visible |= slots.kind == Kind::Rows || slots.shows_rows(keys.is_empty());
+            layout.merges.extend(slots.merges());
             layout.aggregates.push(slots);
         }
+        layout.exprs.iter_mut().for_each(|expr| *expr = expr.prepared(input));
         layout
     }
 
@@ -202,14 +259,6 @@ impl Layout {
         self.aggregates.iter().filter_map(asks).collect()
     }
 
-    /// The same layout, its expressions ready to be evaluated over the columns `input`.
-    pub(super) fn prepared(mut self, input: &SchemaRef) -> Layout {
-        for expr in &mut self.exprs {
-            *expr = expr.prepared(input);
-        }
-        self
-    }
-
     /// The layout of DISTINCT: all columns are keys.
     pub(super) fn distinct(schema: &SchemaRef) -> Layout {
         let key_types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
@@ -219,6 +268,7 @@ impl Layout {
             key_types,
             aggregates: Vec::new(),
             slots: ROWS + 1,
+            merges: vec![Merge::Count(ROWS)],
             schema: schema.clone(),
             rows_visible: false,
             best: None,
@@ -241,10 +291,24 @@ impl Layout {
 
     /// Whether the answers of two states of a group differ.
     #[inline]
-    pub(super) fn differ(&self, old: &[i128], new: &[i128]) -> bool {
+    pub(super) fn differ(&self, old: &[i64], new: &[i64]) -> bool {
         let first = if self.rows_visible { ROWS } else { ROWS + 1 };
         old[first..] != new[first..]
     }
+
+    /// The slots of a group without rows.
+    pub(super) fn empty(&self) -> Vec<i64> {
+        let mut slots = vec![0; self.slots];
+        self.merges.iter().for_each(|merge| merge.begin(&mut slots));
+        slots
+    }
+}
+
+/// Whether every row takes part: without a filter, a column that is never NULL.
+fn takes_every_row(aggregate: &Aggregate, slots: &Slots, input: &SchemaRef) -> bool {
+    let certain = |argument: &ScalarExpr| argument.column().is_some_and(|column| !input.field(column).is_nullable());
+    // Of different values only the first copies take part.
+    aggregate.filter.is_none() && aggregate.args.iter().all(certain) && !slots.distinct
 }
 
 fn kind_of(aggregate: &Aggregate, append_only: bool) -> Kind {

@@ -4,12 +4,14 @@ use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
 use serde::{Deserialize, Serialize};
 
+use super::find::{GroupFinder, GroupKeys};
 use super::layout::{Kind, Layout, ROWS, Slots};
-use super::values::{ByteValues, ValueKind, codes, doubles, narrow_codes};
+use super::slots::{CodeForm, put_wide, wide};
+use super::values::{ByteValues, codes, doubles, narrow_codes};
 use crate::estimate::hashes;
 use crate::expr::as_filter;
 use crate::render::keyed::Addressed;
-use crate::repr::{Diffs, EncodedRows, RowBlock, RowCodec, Timestamp, hash_bytes, owner, same_bytes};
+use crate::repr::{Diffs, RowBlock, Timestamp, hash_bytes, owner};
 
 /// Contributions to groups that one worker owns.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub(super) struct PartialGroups {
     pub(super) join_keys: RowBlock,
     pub(super) join_hashes: Vec<u64>,
     /// Slots, group after group.
-    pub(super) slots: Vec<i128>,
+    pub(super) slots: Vec<i64>,
     /// Per aggregate that keeps more than slots: its values.
     pub(super) values: Vec<Values>,
 }
@@ -36,7 +38,8 @@ impl Addressed for PartialGroups {
 /// Values of one aggregate: (group in the block, value, how often).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Values {
-    /// Codes of 64 bits, or hashes. Truncation keeps different ones different, which is all that a set asks.
+    /// Codes of 64 bits, or hashes. Truncation keeps different ones different, which is all that a set asks; extremes get
+    /// them as they lie in slots.
     Narrow(Vec<(u32, u64, i64)>),
     Codes(Vec<(u32, i128, i64)>),
     Bytes {
@@ -51,7 +54,8 @@ impl Values {
     fn empty(aggregate: &Slots) -> Option<Values> {
         match &aggregate.kind {
             _ if aggregate.distinct => Some(Values::Codes(Vec::new())),
-            Kind::CountDistinct(ValueKind::Narrow) | Kind::EstimateDistinct | Kind::Bits(_) => {
+            Kind::EstimateDistinct | Kind::Bits(_) => Some(Values::Narrow(Vec::new())),
+            Kind::CountDistinct(value) | Kind::Best { value, .. } if value.is_narrow() => {
                 Some(Values::Narrow(Vec::new()))
             }
             Kind::Quantile { place, .. } if !place.is_kept_here() => None,
@@ -68,19 +72,12 @@ impl Values {
     }
 }
 
-/// Groups a chunk by hash. The scratch table is kept from chunk to chunk and never cleared: places carry an epoch.
+/// Adds up a chunk by group.
 pub(super) struct Preaggregator {
     layout: Layout,
-    codec: RowCodec,
-    /// Below a join: how many of the keys, the first ones, are the join key, and their codec.
-    join: Option<(usize, RowCodec)>,
-    /// (epoch, group) by hash.
-    places: Vec<(u32, u32)>,
-    epoch: u32,
-    /// (hash, first row) of each group.
-    groups: Vec<(u64, u32)>,
-    /// The group of each row.
-    group_of_row: Vec<u32>,
+    /// The slots of a group without rows.
+    empty: Vec<i64>,
+    finder: GroupFinder,
 }
 
 /// Where a chunk's groups go: the worker and the place in its block.
@@ -88,15 +85,14 @@ type Routes = Vec<(usize, u32)>;
 
 impl Preaggregator {
     pub(super) fn new(layout: Layout) -> Preaggregator {
-        let codec = RowCodec::new(&layout.key_types).unwrap_or_else(|error| panic!("{error}"));
-        let (places, groups, group_of_row) = Default::default();
-        Preaggregator { layout, codec, join: None, places, epoch: 0, groups, group_of_row }
+        let finder = GroupFinder::new(&layout.key_types, None);
+        Preaggregator { empty: layout.empty(), layout, finder }
     }
 
     /// A preaggregator below a join: the first `join_keys` keys decide the worker.
     pub(super) fn below_join(layout: Layout, join_keys: usize) -> Preaggregator {
-        let codec = RowCodec::new(&layout.key_types[..join_keys]).unwrap_or_else(|error| panic!("{error}"));
-        Preaggregator { join: Some((join_keys, codec)), ..Preaggregator::new(layout) }
+        let finder = GroupFinder::new(&layout.key_types, Some(join_keys));
+        Preaggregator { finder, ..Preaggregator::new(layout) }
     }
 
     /// The contributions of a chunk, one block a worker that gets any.
@@ -109,80 +105,37 @@ impl Preaggregator {
         rows: usize,
         peers: usize,
     ) -> Vec<PartialGroups> {
-        let join_keys = self
-            .join
-            .as_ref()
-            .map(|(count, codec)| codec.encode(&keys[..*count]).expect("keys have their planned types"));
-        let keys = self.codec.encode(keys).expect("keys have their planned types");
-        self.group(&keys, rows);
+        let keys = self.finder.find(keys, rows);
+        let group_of_row = &self.finder.of_row;
         let width = self.layout.slots;
-        let mut slots = vec![0i128; width * self.groups.len()];
-        for (row, group) in self.group_of_row.iter().enumerate() {
-            slots[*group as usize * width + ROWS] += i128::from(diffs.get(row));
+        let mut slots = self.empty.repeat(keys.len());
+        match diffs {
+            Diffs::Ones => group_of_row.iter().for_each(|group| slots[*group as usize * width + ROWS] += 1),
+            Diffs::Each(diffs) => {
+                let rows = group_of_row.iter().zip(diffs.iter());
+                rows.for_each(|(group, diff)| slots[*group as usize * width + ROWS] += diff);
+            }
         }
         let mut values = Vec::new();
         for aggregate in &self.layout.aggregates {
             let column = Column::new(aggregate, arguments);
-            accumulate(aggregate, &column, &self.group_of_row, diffs, &mut slots, width);
-            values.extend(gather(aggregate, &column, arguments, &self.group_of_row, diffs));
+            accumulate(aggregate, &column, group_of_row, diffs, &mut slots, width);
+            values.extend(gather(aggregate, &column, arguments, group_of_row, diffs));
         }
-        self.route(time, &keys, join_keys.as_ref(), slots, values, peers)
-    }
-
-    /// Finds each row's group. Runs of equal keys are recognised without hashing.
-    fn group(&mut self, keys: &EncodedRows, rows: usize) {
-        self.groups.clear();
-        self.group_of_row.clear();
-        let wanted = (rows * 2).next_power_of_two().max(64);
-        if self.places.len() < wanted || self.epoch == u32::MAX {
-            self.places = vec![(0, 0); wanted.max(self.places.len())];
-            self.epoch = 0;
-        }
-        self.epoch += 1;
-        let mask = self.places.len() - 1;
-        let shift = 64 - self.places.len().trailing_zeros();
-        let mut previous: Option<(&[u8], u32)> = None;
-        for row in 0..rows {
-            let key = keys.get(row);
-            if let Some((last, group)) = previous
-                && same_bytes(last, key)
-            {
-                self.group_of_row.push(group);
-                continue;
-            }
-            let hash = hash_bytes(key);
-            let mut position = (hash >> shift) as usize;
-            let group = loop {
-                let (epoch, group) = self.places[position];
-                if epoch != self.epoch {
-                    let group = self.groups.len() as u32;
-                    self.places[position] = (self.epoch, group);
-                    self.groups.push((hash, row as u32));
-                    break group;
-                }
-                let (known, first) = self.groups[group as usize];
-                if known == hash && same_bytes(keys.get(first as usize), key) {
-                    break group;
-                }
-                position = (position + 1) & mask;
-            };
-            self.group_of_row.push(group);
-            previous = Some((key, group));
-        }
+        self.route(time, &keys, slots, values, peers)
     }
 
     /// Splits groups, slots and values by owner.
     fn route(
         &self,
         time: Timestamp,
-        keys: &EncodedRows,
-        join_keys: Option<&EncodedRows>,
-        slots: Vec<i128>,
+        keys: &GroupKeys,
+        slots: Vec<i64>,
         values: Vec<Values>,
         peers: usize,
     ) -> Vec<PartialGroups> {
         let width = self.layout.slots;
-        let expected = self.groups.len() / peers;
+        let expected = keys.len() / peers;
         let empty: Vec<Values> = self.layout.aggregates.iter().filter_map(Values::empty).collect();
         let mut blocks: Vec<PartialGroups> = (0..peers as u64)
             .map(|worker| PartialGroups {
@@ -193,18 +146,18 @@ impl Preaggregator {
                 ..PartialGroups::default()
             })
             .collect();
-        let mut routes: Routes = Vec::with_capacity(self.groups.len());
-        for (group, (hash, first)) in self.groups.iter().enumerate() {
-            let join = join_keys.map(|keys| keys.get(*first as usize)).map(|key| (hash_bytes(key), key));
-            let worker = owner(join.map_or(*hash, |(hash, _)| hash), peers);
+        let mut routes: Routes = Vec::with_capacity(keys.len());
+        for (group, (hash, key, join_key)) in keys.iter().enumerate() {
+            let join = join_key.map(|key| (hash_bytes(key), key));
+            let worker = owner(join.map_or(hash, |(hash, _)| hash), peers);
             let block = &mut blocks[worker];
             if let Some((hash, key)) = join {
                 block.join_hashes.push(hash);
                 block.join_keys.push(key);
             }
             routes.push((worker, block.hashes.len() as u32));
-            block.hashes.push(*hash);
-            block.keys.push(keys.get(*first as usize));
+            block.hashes.push(hash);
+            block.keys.push(key);
             if peers > 1 {
                 block.slots.extend_from_slice(&slots[group * width..(group + 1) * width]);
             }
@@ -294,13 +247,16 @@ impl<'a> Column<'a> {
         let nulls =
             |values: Option<&'a ArrayRef>| values.and_then(|v| v.nulls()).filter(|nulls| nulls.null_count() > 0);
         let nulls = NullBuffer::union(nulls(self.values), nulls(self.second));
-        for (row, group) in group_of_row.iter().enumerate() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
-                || self.filter.as_ref().is_some_and(|f| !f.value(row))
-            {
-                continue;
+        let rows = group_of_row.iter().map(|group| *group as usize).enumerate();
+        if let (Diffs::Ones, None, None) = (diffs, &nulls, &self.filter) {
+            return rows.for_each(|(row, group)| visit(row, group, 1));
+        }
+        for (row, group) in rows {
+            let takes_part = !nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+                && self.filter.as_ref().is_none_or(|filter| filter.value(row));
+            if takes_part {
+                visit(row, group, diffs.get(row));
             }
-            visit(row, *group as usize, diffs.get(row));
         }
     }
 }
@@ -311,42 +267,53 @@ fn accumulate(
     column: &Column<'_>,
     group_of_row: &[u32],
     diffs: &Diffs,
-    slots: &mut [i128],
+    slots: &mut [i64],
     width: usize,
 ) {
-    let slot = aggregate.slot;
+    let Slots { slot, count, codes: form, sums, .. } = *aggregate;
     match &aggregate.kind {
         // Only what is new to the group's values counts: that is known where they stand.
-        _ if aggregate.distinct => {}
-        Kind::Rows | Kind::CountDistinct(_) | Kind::EstimateDistinct | Kind::Quantile { .. } | Kind::Recomputed(_) => {}
-        Kind::Count => column.for_each(group_of_row, diffs, |_, group, diff| {
-            slots[group * width + slot] += i128::from(diff);
-        }),
-        Kind::SumFloat | Kind::AvgFloat | Kind::Best { .. } | Kind::Bits(_) | Kind::Moment(_) => {
-            column.for_each(group_of_row, diffs, |_, group, diff| slots[group * width + slot + 1] += i128::from(diff));
-        }
+        _ if aggregate.distinct => return,
         Kind::SumExact | Kind::AvgDecimal { .. } => {
             let codes = codes(column.values.expect("a sum has an argument"));
             column.for_each(group_of_row, diffs, |row, group, diff| {
-                let (code, diff) = (codes[row], i128::from(diff));
-                let sum = &mut slots[group * width + slot..group * width + slot + 3];
-                // Two's complement halves: code = (code >> 64) · 2^64 + (code mod 2^64).
-                sum[0] += (code & i128::from(u64::MAX)) * diff;
-                sum[1] += (code >> 64) * diff;
-                sum[2] += diff;
+                let at = group * width + slot;
+                sums.add(&mut slots[at..at + sums.slots()], codes[row], diff);
             });
         }
         Kind::BestOfGrowing { least, .. } => {
-            let codes = codes(column.values.expect("an extreme has an argument"));
-            column.for_each(group_of_row, diffs, |row, group, diff| {
-                let best = &mut slots[group * width + slot..group * width + slot + 2];
-                // Stored so that the greatest is the best.
-                let code = if *least { !codes[row] } else { codes[row] };
-                best[0] = if best[1] == 0 { code } else { best[0].max(code) };
-                best[1] += i128::from(diff);
-            });
+            let values = column.values.expect("an extreme has an argument");
+            if form == CodeForm::Wide {
+                let codes = codes(values);
+                column.for_each(group_of_row, diffs, |row, group, _| {
+                    let best = &mut slots[group * width + slot..];
+                    put_wide(best, wide(best).max(if *least { !codes[row] } else { codes[row] }));
+                });
+            } else {
+                let codes = extremes(values, form, *least);
+                column.for_each(group_of_row, diffs, |row, group, _| {
+                    let best = &mut slots[group * width + slot];
+                    *best = (*best).max(codes[row].cast_signed());
+                });
+            }
         }
+        _ => {}
     }
+    if count != ROWS {
+        column.for_each(group_of_row, diffs, |_, group, diff| slots[group * width + count] += diff);
+    }
+}
+
+/// The codes of a column as they lie in one slot, turned so that the greatest is the best.
+fn extremes(values: &ArrayRef, form: CodeForm, least: bool) -> Vec<u64> {
+    let mut narrow = match form {
+        CodeForm::Signed => narrow_codes(values),
+        _ => codes(values).iter().map(|code| form.narrow(*code).cast_unsigned()).collect(),
+    };
+    if least {
+        narrow.iter_mut().for_each(|code| *code = !*code);
+    }
+    narrow
 }
 
 fn gather_codes<C: Copy + PartialEq>(
@@ -377,7 +344,13 @@ fn gather(
         Values::Narrow(out) if aggregate.kind == Kind::EstimateDistinct => {
             gather_codes(&hashes(argument()), column, group_of_row, diffs, out);
         }
-        Values::Narrow(out) => gather_codes(&narrow_codes(argument()), column, group_of_row, diffs, out),
+        Values::Narrow(out) => {
+            let codes = match aggregate.kind {
+                Kind::Best { least, .. } => extremes(argument(), aggregate.codes, least),
+                _ => narrow_codes(argument()),
+            };
+            gather_codes(&codes, column, group_of_row, diffs, out);
+        }
         Values::Codes(out) => gather_codes(&codes(argument()), column, group_of_row, diffs, out),
         Values::Bytes { groups, bytes } => {
             let source = match &aggregate.kind {

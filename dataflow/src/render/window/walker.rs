@@ -92,7 +92,7 @@ impl Walker {
             Walked::Extreme { best, .. } => best.front().map_or(Value::Null, |(value, _)| value.clone()),
             Walked::Moment { moment, sums, .. } => sums.answer(*moment).map_or(Value::Null, float_value),
             Walked::Bits { values: 0, .. } => Value::Null,
-            Walked::Bits { func, counts, values, .. } => Value::Code(bits(*func, counts, i128::from(*values))),
+            Walked::Bits { func, counts, values, .. } => Value::Code(bits(*func, counts, *values).into()),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::super::answer::Pick;
 use super::super::layout::{Kind, Layout};
+use super::super::slots::put_wide;
 use super::super::values::ValueKind;
 use crate::estimate::DistinctEstimate;
 use crate::exact::{Moment, Moments};
@@ -63,8 +64,10 @@ pub(super) enum Beside {
     WideSet { slot: usize, set: CountedSet<u128> },
     /// COUNT(DISTINCT) over bytes: short ones are their own code, long ones are numbered.
     ByteSet { slot: usize, set: Box<(CountedSet<u128>, Dictionary)> },
-    /// MIN or MAX over codes.
-    Codes { slot: usize, least: bool, values: Chunked<Extremes<i128>> },
+    /// MIN or MAX over codes of 64 bits, which come turned so that the greatest is the best.
+    Narrow { slot: usize, values: Chunked<Extremes<i64>> },
+    /// MIN or MAX over codes of 128 bits.
+    Wide { slot: usize, least: bool, values: Chunked<Extremes<i128>> },
     /// MIN or MAX over bytes.
     Bytes { slot: usize, least: bool, values: ByteExtremes },
     /// SUM or AVG over floats.
@@ -72,7 +75,7 @@ pub(super) enum Beside {
     /// SUM or AVG over the different values of a group.
     DistinctSums(DistinctSums),
     /// BIT_AND, BIT_OR, BIT_XOR.
-    Bits { slot: usize, func: BitFunc, counts: Chunked<Option<Box<[i64; 64]>>> },
+    Bits { slot: usize, count: usize, func: BitFunc, counts: Chunked<Option<Box<[i64; 64]>>> },
     /// Variance and the like.
     Moments { slot: usize, moment: Moment, sums: Chunked<Option<Box<Moments>>> },
     /// Medians and percentiles.
@@ -90,14 +93,17 @@ impl Beside {
         let slot = aggregate.slot;
         match &aggregate.kind {
             _ if aggregate.distinct => Some(Beside::DistinctSums(DistinctSums::new(aggregate))),
-            Kind::Bits(func) => Some(Beside::Bits { slot, func: *func, counts: Chunked::default() }),
+            Kind::Bits(func) => {
+                Some(Beside::Bits { slot, count: aggregate.count, func: *func, counts: Chunked::default() })
+            }
             Kind::Moment(moment) => Some(Beside::Moments { slot, moment: *moment, sums: Chunked::default() }),
             Kind::EstimateDistinct => Some(Beside::Estimates { slot, estimates: Chunked::default() }),
             Kind::CountDistinct(ValueKind::Narrow) => Some(Beside::NarrowSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(value) if value.is_code() => Some(Beside::WideSet { slot, set: CountedSet::default() }),
             Kind::CountDistinct(_) => Some(Beside::ByteSet { slot, set: Box::default() }),
+            Kind::Best { value, .. } if value.is_narrow() => Some(Beside::Narrow { slot, values: Chunked::default() }),
             Kind::Best { value, least } if value.is_code() => {
-                Some(Beside::Codes { slot, least: *least, values: Chunked::default() })
+                Some(Beside::Wide { slot, least: *least, values: Chunked::default() })
             }
             Kind::Best { least, .. } => Some(Beside::Bytes { slot, least: *least, values: ByteExtremes::default() }),
             Kind::SumFloat | Kind::AvgFloat => Some(Beside::Floats { slot, sums: Chunked::default() }),
@@ -113,7 +119,8 @@ impl Beside {
     pub(super) fn grow_to(&mut self, groups: usize) {
         match self {
             Beside::NarrowSet { .. } | Beside::WideSet { .. } | Beside::ByteSet { .. } => {}
-            Beside::Codes { values, .. } => values.grow_to(groups, Extremes::default),
+            Beside::Narrow { values, .. } => values.grow_to(groups, Extremes::default),
+            Beside::Wide { values, .. } => values.grow_to(groups, Extremes::default),
             Beside::Bytes { values, .. } => {
                 values.values.grow_to(groups, BTreeMap::new);
                 values.best.grow_to(groups, || None);
@@ -152,20 +159,23 @@ impl Beside {
     /// Brings what belongs to a value of 64 bits into the cache: call it some values ahead.
     #[inline]
     pub(super) fn warm_narrow(&self, group: u32, code: u64) {
-        if let Beside::NarrowSet { set, .. } = self {
-            set.warm(group, code);
+        match self {
+            Beside::NarrowSet { set, .. } => set.warm(group, code),
+            Beside::Narrow { values, .. } => values[group].warm(),
+            _ => {}
         }
     }
 
     /// Adds `diff` copies of a value that has a code of 64 bits.
     #[inline]
-    pub(super) fn add_narrow(&mut self, group: u32, code: u64, diff: i64, slots: &mut [i128]) {
+    pub(super) fn add_narrow(&mut self, group: u32, code: u64, diff: i64, slots: &mut [i64]) {
         // Copies that came and went within a chunk: a value that was never there must not become known.
         if diff == 0 {
             return;
         }
         match self {
             Beside::NarrowSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code, diff)),
+            Beside::Narrow { values, .. } => values[group].add(code.cast_signed(), diff),
             Beside::Estimates { estimates, .. } => estimates[group].add(code),
             Beside::Bits { counts, .. } => {
                 let counts = counts[group].get_or_insert_with(|| Box::new([0; 64]));
@@ -175,19 +185,19 @@ impl Beside {
                     rest &= rest - 1;
                 }
             }
-            _ => unreachable!("narrow codes go to sets of them, to estimates and to bits"),
+            _ => unreachable!("narrow codes go to sets and extremes of them, to estimates and to bits"),
         }
     }
 
     /// Adds `diff` copies of a value that has a code.
     #[inline]
-    pub(super) fn add_code(&mut self, group: u32, code: i128, diff: i64, slots: &mut [i128]) {
+    pub(super) fn add_code(&mut self, group: u32, code: i128, diff: i64, slots: &mut [i64]) {
         if diff == 0 {
             return;
         }
         match self {
             Beside::WideSet { slot, set } => count_change(&mut slots[*slot], set.add(group, code as u128, diff)),
-            Beside::Codes { least, values, .. } => values[group].add(if *least { !code } else { code }, diff),
+            Beside::Wide { least, values, .. } => values[group].add(if *least { !code } else { code }, diff),
             Beside::DistinctSums(sums) => sums.add(group, code, diff, slots),
             Beside::Quantiles(quantiles) => quantiles.add_code(group, code, diff),
             _ => unreachable!("values with codes go to state over codes"),
@@ -195,7 +205,7 @@ impl Beside {
     }
 
     /// Adds `diff` copies of a value without a code.
-    pub(super) fn add_bytes(&mut self, group: u32, bytes: &[u8], diff: i64, slots: &mut [i128]) {
+    pub(super) fn add_bytes(&mut self, group: u32, bytes: &[u8], diff: i64, slots: &mut [i64]) {
         if diff == 0 {
             return;
         }
@@ -248,11 +258,12 @@ impl Beside {
     }
 
     /// Copies a touched group's answer into its slots.
-    pub(super) fn refresh(&mut self, group: u32, slots: &mut [i128]) {
+    pub(super) fn refresh(&mut self, group: u32, slots: &mut [i64]) {
         match self {
             Beside::NarrowSet { .. } | Beside::WideSet { .. } | Beside::ByteSet { .. } => {}
-            Beside::Codes { slot, values, .. } => {
-                slots[*slot] = values[group].greatest().copied().unwrap_or(0);
+            Beside::Narrow { slot, values } => slots[*slot] = values[group].greatest().copied().unwrap_or(0),
+            Beside::Wide { slot, values, .. } => {
+                put_wide(&mut slots[*slot..], values[group].greatest().copied().unwrap_or(0));
             }
             Beside::Bytes { slot, least, values } => {
                 let counts = &values.values[group];
@@ -268,21 +279,24 @@ impl Beside {
                 }
             }
             Beside::DistinctSums(sums) => sums.refresh(group, slots),
-            Beside::Bits { slot, func, counts } => {
-                let values = slots[*slot + 1];
+            Beside::Bits { slot, count, func, counts } => {
+                let values = slots[*count];
                 // Over nothing the slot is 0, so that a group that has gone leaves nothing.
                 let counts = counts[group].as_ref().filter(|_| values > 0);
                 slots[*slot] = counts.map_or(0, |counts| bits(*func, counts, values));
             }
             Beside::Moments { slot, moment, sums } => {
                 let answer = sums[group].as_ref().and_then(|sums| sums.answer(*moment));
-                slots[*slot] = answer.map_or(0, |value| 1 << 64 | i128::from(value.to_bits()));
+                slots[*slot] = i64::from(answer.is_some());
+                slots[*slot + 1] = answer.map_or(0, |value| value.to_bits().cast_signed());
             }
             Beside::Quantiles(quantiles) => quantiles.refresh(group, slots),
-            Beside::Estimates { slot, estimates } => slots[*slot] = estimates[group].count().into(),
+            Beside::Estimates { slot, estimates } => {
+                slots[*slot] = estimates[group].count().cast_signed();
+            }
             Beside::Rows { slot, rows } => rows.refresh(group, &mut slots[*slot]),
             Beside::Floats { slot, sums } => match &sums[group] {
-                Some(sum) if !sum.is_zero() => slots[*slot] = i128::from(sum.value().to_bits()),
+                Some(sum) if !sum.is_zero() => slots[*slot] = sum.value().to_bits().cast_signed(),
                 _ => {
                     slots[*slot] = 0;
                     sums[group] = None;
@@ -310,7 +324,8 @@ impl Beside {
             Beside::NarrowSet { set, .. } => set.bytes(),
             Beside::WideSet { set, .. } => set.bytes(),
             Beside::ByteSet { set, .. } => set.0.bytes() + set.1.values.bytes() + set.1.users.bytes(),
-            Beside::Codes { values, .. } => values.bytes() + sampled(groups, |group| values[group].bytes()),
+            Beside::Narrow { values, .. } => values.bytes() + sampled(groups, |group| values[group].bytes()),
+            Beside::Wide { values, .. } => values.bytes() + sampled(groups, |group| values[group].bytes()),
             Beside::Bytes { values: ByteExtremes { values, best, .. }, .. } => {
                 values.bytes() + best.bytes() + sampled(groups, |group| counted_bytes(&values[group]))
             }
@@ -330,7 +345,8 @@ impl Beside {
     pub(super) fn reset(&mut self, group: u32) {
         match self {
             Beside::NarrowSet { .. } | Beside::WideSet { .. } | Beside::ByteSet { .. } => {}
-            Beside::Codes { values, .. } => values[group] = Extremes::default(),
+            Beside::Narrow { values, .. } => values[group] = Extremes::default(),
+            Beside::Wide { values, .. } => values[group] = Extremes::default(),
             Beside::Bytes { values, .. } => {
                 values.values[group] = BTreeMap::new();
                 values.best[group] = None;
@@ -357,18 +373,18 @@ fn boxed_bytes<T>(value: &Option<Box<T>>) -> usize {
 
 /// Moves a count of different values by one entry's change.
 #[inline]
-fn count_change(count: &mut i128, (old, new): (i64, i64)) {
+fn count_change(count: &mut i64, (old, new): (i64, i64)) {
     // Counts below zero stand for an incomplete time; only entries above zero are values.
-    *count += i128::from(new > 0) - i128::from(old > 0);
+    *count += i64::from(new > 0) - i64::from(old > 0);
 }
 
 /// The combined bits of `values` integers, as a number, from how many of them have each bit.
-pub(in crate::render) fn bits(func: BitFunc, counts: &[i64; 64], values: i128) -> i128 {
+pub(in crate::render) fn bits(func: BitFunc, counts: &[i64; 64], values: i64) -> i64 {
     let set = |count: i64| match func {
-        BitFunc::And => i128::from(count) == values,
+        BitFunc::And => count == values,
         BitFunc::Or => count > 0,
         BitFunc::Xor => count & 1 == 1,
     };
     let bits = (0..64).filter(|bit| set(counts[*bit])).fold(0_u64, |bits, bit| bits | 1 << bit);
-    i128::from(bits.cast_signed())
+    bits.cast_signed()
 }

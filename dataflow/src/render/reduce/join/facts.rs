@@ -2,7 +2,9 @@
 
 use crate::figures::Held;
 use crate::render::reduce::groups::SlotTable;
+use crate::render::reduce::layout::Layout;
 use crate::render::reduce::partial::PartialGroups;
+use crate::render::reduce::slots::Merge;
 use crate::state::{Chunked, KeyTable};
 
 const NONE: u32 = u32::MAX;
@@ -24,17 +26,25 @@ pub(super) struct Facts {
     entries: KeyTable,
     links: Chunked<Link>,
     slots: SlotTable,
+    merges: Vec<Merge>,
 }
 
 impl Facts {
-    pub(super) fn new(width: usize) -> Facts {
+    pub(super) fn new(layout: &Layout) -> Facts {
         Facts {
             keys: KeyTable::default(),
             heads: Chunked::default(),
             entries: KeyTable::default(),
             links: Chunked::default(),
-            slots: SlotTable::new(width),
+            slots: SlotTable::new(layout.slots),
+            merges: layout.merges.clone(),
         }
+    }
+
+    /// Brings entries into the cache.
+    pub(super) fn warm(&self, hashes: &[u64]) {
+        hashes.iter().for_each(|hash| self.entries.warm_index(*hash));
+        hashes.iter().filter_map(|hash| self.entries.warm_entry(*hash)).for_each(|entry| self.slots.warm(entry));
     }
 
     /// Adds group `index` of a block of partial answers.
@@ -46,14 +56,14 @@ impl Facts {
         let slots = self.slots.get_mut(entry);
         let width = slots.len();
         let news = &partial.slots[index * width..(index + 1) * width];
-        slots.iter_mut().zip(news).for_each(|(slot, new)| *slot += new);
+        self.merges.iter().for_each(|merge| merge.add(slots, news));
         if slots.iter().all(|slot| *slot == 0) {
             self.unlink(entry);
         }
     }
 
     /// Calls `visit` with (group, slots) of every entry of a join key.
-    pub(super) fn for_each(&self, hash: u64, key: &[u8], mut visit: impl FnMut(&[u8], &[i128])) {
+    pub(super) fn for_each(&self, hash: u64, key: &[u8], mut visit: impl FnMut(&[u8], &[i64])) {
         let Some(slot) = self.keys.find(hash, key) else { return };
         let mut at = self.heads[slot];
         while at != NONE {

@@ -54,7 +54,7 @@ impl Collected {
     }
 
     /// Answers a group anew if its rows have changed. The slot changes with the answer.
-    pub(super) fn refresh(&mut self, group: u32, slot: &mut i128) {
+    pub(super) fn refresh(&mut self, group: u32, slot: &mut i64) {
         let Group { rows, answer, stale } = &mut self.groups[group];
         if !std::mem::take(stale) {
             return;

@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 
 use super::super::super::answer::Pick;
 use super::super::super::layout::{KeptValues, Kind, Layout};
+use super::super::super::slots::CodeForm;
 use super::super::super::values::ValueKind;
 use crate::estimate::QuantileEstimate;
 use crate::quantile::Quantile;
@@ -14,37 +15,41 @@ use crate::state::{Chunked, CountedSet, Ordered, Weightless, sampled};
 
 /// How values are written, so that `memcmp` orders them.
 enum Form {
-    /// Codes of 64 bits, by how much they are moved so that none is negative.
-    Narrow(i128),
-    /// Codes of 128 bits.
-    Wide,
+    /// Codes of 64 or of 128 bits, as big-endian numbers without a sign.
+    Codes(CodeForm),
     /// The bytes are in order.
     Bytes,
 }
 
 impl Form {
     fn of(value: &ValueKind, data_type: &DataType) -> Form {
-        match value {
-            // What has no sign has codes from 0 on, and so have floats.
-            ValueKind::Narrow if data_type.is_unsigned_integer() || data_type.is_floating() => Form::Narrow(0),
-            ValueKind::Narrow => Form::Narrow(1 << 63),
-            ValueKind::Wide => Form::Wide,
-            ValueKind::Bytes | ValueKind::Row => Form::Bytes,
-        }
+        if value.is_code() { Form::Codes(CodeForm::of(data_type)) } else { Form::Bytes }
     }
 
     fn write(&self, code: i128) -> Row {
         match self {
-            Form::Narrow(offset) => Row::new(&((code + offset) as u64).to_be_bytes()),
-            _ => Row::new(&(code ^ i128::MIN).to_be_bytes()),
+            Form::Codes(CodeForm::Wide) | Form::Bytes => Row::new(&(code ^ i128::MIN).to_be_bytes()),
+            Form::Codes(form) => Row::new(&(form.narrow(code) ^ i64::MIN).to_be_bytes()),
         }
     }
 
     fn read(&self, bytes: &[u8]) -> i128 {
         const WRITTEN: &str = "a key has the length it was written with";
         match self {
-            Form::Narrow(offset) => i128::from(u64::from_be_bytes(bytes.try_into().expect(WRITTEN))) - offset,
-            _ => i128::from_be_bytes(bytes.try_into().expect(WRITTEN)) ^ i128::MIN,
+            Form::Codes(CodeForm::Wide) | Form::Bytes => {
+                i128::from_be_bytes(bytes.try_into().expect(WRITTEN)) ^ i128::MIN
+            }
+            Form::Codes(form) => form.read(&[i64::from_be_bytes(bytes.try_into().expect(WRITTEN)) ^ i64::MIN]),
+        }
+    }
+
+    /// Puts an answer into its slots.
+    fn answer(&self, slots: &mut [i64], code: Option<i128>) {
+        slots[0] = i64::from(code.is_some());
+        match (self, code) {
+            (Form::Codes(form), Some(code)) => form.write(&mut slots[1..], code),
+            (Form::Codes(form), None) => slots[1..=form.slots()].fill(0),
+            (Form::Bytes, _) => unreachable!("bytes are answered beside the slots"),
         }
     }
 }
@@ -136,10 +141,10 @@ impl Quantiles {
     }
 
     /// Answers a touched group anew.
-    pub(super) fn refresh(&mut self, group: u32, slots: &mut [i128]) {
+    pub(super) fn refresh(&mut self, group: u32, slots: &mut [i64]) {
         if let Some(estimates) = &self.estimates {
             for (slot, quantile) in &self.asked {
-                answer(&mut slots[*slot..], estimates[group].code(quantile, &self.data_type));
+                self.form.answer(&mut slots[*slot..], estimates[group].code(quantile, &self.data_type));
             }
             return;
         }
@@ -159,7 +164,7 @@ impl Quantiles {
                 continue;
             }
             let code = quantile.answer(values.rows(), &self.data_type, |place| self.form.read(at(place)));
-            answer(&mut slots[*slot..], code);
+            self.form.answer(&mut slots[*slot..], code);
         }
     }
 
@@ -188,11 +193,6 @@ impl Quantiles {
     }
 }
 
-/// Puts an answer into its slots.
-fn answer(slots: &mut [i128], code: Option<i128>) {
-    (slots[0], slots[1]) = (i128::from(code.is_some()), code.unwrap_or(0));
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -205,12 +205,14 @@ mod tests {
     use crate::quantile::QuantileFunc;
 
     const GROUPS: u32 = 3;
+    /// Of an answer: whether there is one, and a code of any form.
+    const SLOTS: usize = 3;
     const FRACTIONS: [f64; 5] = [0.0, 0.1, 0.5, 0.77, 1.0];
 
     fn asked(func: QuantileFunc) -> Vec<(usize, Quantile)> {
         let both = FRACTIONS.iter().flat_map(|fraction| [false, true].map(|descending| (*fraction, descending)));
         let all = both.map(|(fraction, descending)| Quantile::new(func, fraction, descending).unwrap());
-        all.enumerate().map(|(nth, quantile)| (2 * nth, quantile)).collect()
+        all.enumerate().map(|(nth, quantile)| (SLOTS * nth, quantile)).collect()
     }
 
     fn quantiles(form: Form, data_type: DataType, func: QuantileFunc, distinct: bool) -> Quantiles {
@@ -261,19 +263,19 @@ mod tests {
             let domain = [4, 300, 20_000, 1 << 60][seed as usize % 4];
             let distinct = seed % 3 == 0;
             let (form, func) = match seed % 5 {
-                0 => (Form::Narrow(0), QuantileFunc::Continuous),
-                1 => (Form::Narrow(1 << 63), QuantileFunc::Discrete),
-                _ => (Form::Wide, QuantileFunc::Median),
+                0 => (CodeForm::Unsigned, QuantileFunc::Continuous),
+                1 => (CodeForm::Signed, QuantileFunc::Discrete),
+                _ => (CodeForm::Wide, QuantileFunc::Median),
             };
             let data_type = if seed % 5 == 0 { DataType::Float64 } else { DataType::Decimal128(38, 0) };
-            let mut tested = quantiles(form, data_type.clone(), func, distinct);
+            let mut tested = quantiles(Form::Codes(form), data_type.clone(), func, distinct);
             let mut plain = vec![Plain::new(); GROUPS as usize];
             for round in 0..20 {
                 for (group, value, diff) in changes(&mut random, &mut plain, domain, [0.1, 0.95, 0.6][round % 3]) {
                     tested.add_code(group, value, diff);
                 }
                 for group in 0..GROUPS {
-                    let mut slots = vec![0; 2 * tested.asked.len()];
+                    let mut slots = vec![0; SLOTS * tested.asked.len()];
                     tested.refresh(group, &mut slots);
                     let values = values(&plain[group as usize], distinct);
                     for (slot, quantile) in &tested.asked {
@@ -282,11 +284,8 @@ mod tests {
                             let value = |place: i64| values[usize::try_from(place).unwrap()];
                             quantile.between(&places, value(places.first), value(places.second), &data_type)
                         });
-                        assert_eq!(
-                            slots[*slot..slot + 2],
-                            [answer.is_some().into(), answer.unwrap_or(0)],
-                            "seed {seed}"
-                        );
+                        let slots = &slots[*slot..slot + SLOTS];
+                        assert_eq!((slots[0] != 0).then(|| form.read(&slots[1..])), answer, "seed {seed}");
                     }
                 }
             }
@@ -299,7 +298,7 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let mut tested = quantiles(Form::Bytes, DataType::Utf8, QuantileFunc::Discrete, false);
         let mut plain = vec![Plain::new(); GROUPS as usize];
-        let mut slots = vec![vec![0; 2 * tested.asked.len()]; GROUPS as usize];
+        let mut slots = vec![vec![0; SLOTS * tested.asked.len()]; GROUPS as usize];
         for round in 0..60 {
             for (group, value, diff) in changes(&mut random, &mut plain, 50, [0.2, 1.0, 0.7][round % 3]) {
                 tested.add_bytes(group, format!("{value:04}, which is long for a text").as_bytes(), diff);
