@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecond
 use crossbeam_channel::Receiver;
 use headwater_dataflow::engine::{Engine, EngineConfig};
 use headwater_dataflow::port::{PortFeed, PortItem, Tick, port};
-use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortForm, PortReaders, Response};
+use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortForm, PortHandle, Response};
 use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use headwater_views::sql::{self, Relation, RelationKind, Relations};
 
@@ -77,12 +77,12 @@ impl Running {
         let mut imports = Vec::new();
         let mut feeds = Vec::new();
         for collection in &planned.imports {
-            let (feed, readers) = port(workers);
+            let (feed, reader) = port();
             let source = source_of(*collection);
             imports.push(Import::Source {
                 collection: *collection,
                 schema: source.schema(),
-                port: PortReaders::new(readers),
+                port: PortHandle::new(reader),
                 form: PortForm::Rows,
             });
             if source == Source::Products

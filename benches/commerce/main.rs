@@ -1,9 +1,9 @@
 //! The commerce work: every query from SQL text over parsed Arrow input, beside hand-written typed tables and a plain
 //! HashMap loop in the same process.
 //!
-//! `cargo bench --workspace --bench commerce -- [table|growth|memory] [ROWS] [QUERY…]`. By itself it prints the table of
-//! costs over 5,000,000 rows and then what a key costs in memory; `growth` prints what a row costs after 1, 5, 10 and 20
-//! million others. Judge by CPU and by the ratios of one run: wall times say what else the machine was doing.
+//! `cargo bench --workspace --bench commerce -- [table|growth|ticks|memory] [ROWS] [QUERY…]`. By itself it prints the table
+//! of costs over 5,000,000 rows and then what a key costs in memory; `growth` prints what a row costs after 1, 5, 10 and 20
+//! million others, `ticks` where a tick of one row goes. Judge by CPU and by the ratios of one run: wall times say what else the machine was doing.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
@@ -23,6 +23,7 @@ mod per_key;
 mod queries;
 mod table;
 mod tables;
+mod ticks;
 
 use anyhow::{Context as _, Result};
 
@@ -74,10 +75,11 @@ fn main() -> Result<()> {
         }
         Some("table") => table::print(&asked.queries_or(&Query::ALL), rows),
         Some("growth") => growth::print(&asked.queries_or(&Query::ALL), asked.rows.unwrap_or(20_000_000)),
+        Some("ticks") => ticks::print(&asked.queries_or(&Query::ALL), asked.rows.unwrap_or(2_000_000)),
         Some("memory") => per_key::print(&asked.queries_or(&per_key::QUERIES), rows),
         Some(per_key::ONE) => per_key::print_one(*asked.queries.first().context("whose memory is asked for?")?, rows),
         Some(other) => {
-            anyhow::bail!("there is no {other}: table, growth, memory, a number of rows or names of queries")
+            anyhow::bail!("there is no {other}: table, growth, ticks, memory, a number of rows or names of queries")
         }
     }
 }

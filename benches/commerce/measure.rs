@@ -1,5 +1,7 @@
 //! CPU and wall time of this process, and the hash that every way of computing a query must arrive at.
 
+use std::collections::BTreeMap;
+use std::fs::DirEntry;
 use std::time::{Duration, Instant};
 
 /// What a run cost.
@@ -47,13 +49,31 @@ pub(crate) fn settle() {
 }
 
 fn cpu_ns() -> u64 {
+    threads().values().map(|thread| thread.cpu_ns).sum()
+}
+
+/// What a thread has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Thread {
+    /// Its CPU time in nanoseconds.
+    pub(crate) cpu_ns: u64,
+    /// How often it gave up the CPU by itself.
+    pub(crate) rests: u64,
+}
+
+/// The threads of this process by their number, which is that of the process for the first.
+pub(crate) fn threads() -> BTreeMap<u32, Thread> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux lists a process's threads");
-    let spent = tasks.flatten().filter_map(|task| {
+    let thread = |task: DirEntry| {
         // A thread may end while it is being looked at.
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    spent.sum()
+        let spent = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let rests = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        let thread =
+            Thread { cpu_ns: spent.split_whitespace().next()?.parse().ok()?, rests: rests.trim().parse().ok()? };
+        Some((task.file_name().to_str()?.parse().ok()?, thread))
+    };
+    tasks.flatten().filter_map(thread).collect()
 }
 
 /// The memory of this process that is in use, in bytes: pages of its own that the system holds for it.

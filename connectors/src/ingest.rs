@@ -64,8 +64,6 @@ pub struct IngestConfig {
     pub data_dir: PathBuf,
     /// What paths in sources are relative to.
     pub base_dir: PathBuf,
-    /// Workers of the engine: readers of every port.
-    pub workers: usize,
     /// How far back importers reach at a restart, in milliseconds. The log itself keeps everything.
     pub history_ms: u64,
     /// Longest wait of a row for its tick while the disk keeps up, in milliseconds.
@@ -83,7 +81,7 @@ pub struct Seam {
     /// Everything up to this time is the snapshot.
     pub as_of: Timestamp,
     /// Feeding end (for progress reports) and one reading end per worker.
-    pub ports: BTreeMap<CollectionId, (PortFeed, Vec<PortReader>)>,
+    pub ports: BTreeMap<CollectionId, (PortFeed, PortReader)>,
 }
 
 /// Opens a source.
@@ -310,11 +308,11 @@ impl Ingest {
             .map(|collection| Ok((*collection, core.log_of(*collection)?)))
             .collect::<Result<BTreeMap<_, _>, EdgeError>>()?;
         for (collection, log) in logs {
-            let (feed, readers) = port(inner.config.workers);
+            let (feed, reader) = port();
             let importer = core.register(collection, feed.clone());
             let log = log.map(|log| (log, collection.part));
             replays.push((collection, Replay { importer, feed: feed.clone(), log, next: 0 }));
-            ports.insert(collection, (feed, readers));
+            ports.insert(collection, (feed, reader));
         }
         drop(core);
         for (collection, replay) in replays {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use timely::CommunicationConfig;
@@ -21,7 +22,7 @@ pub struct EngineConfig {
 }
 
 /// Processes with as many workers each. All of them must be given the same commands in the same order, and feed the same
-/// ticks to their ports: each worker takes its part of them.
+/// ticks to their ports: each takes its part of them.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     /// Which of the processes this one is.
@@ -198,6 +199,8 @@ fn run_workers(
             CommunicationConfig::Cluster { threads: workers, process, addresses, report: false, zerocopy: false };
     }
     crate::spines::configure(&mut config.worker);
+    // What a worker waits for takes longer than a look around: it rests at once.
+    config.worker = config.worker.idle_spin(Duration::ZERO);
     let (inboxes, responses) = (Arc::clone(inboxes), responses.clone());
     let guards = timely::execute(config, move |worker| {
         let _abort = AbortOnPanic;

@@ -13,7 +13,7 @@ use crate::quantile::Quantile;
 use crate::repr::values::ValueKind;
 use crate::repr::{CollectionId, Delta, RowCodec};
 pub use indexed::Index;
-pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction};
+pub use window::{Frame, FrameOffset, FrameUnits, OrderBy, Places, RowLimit, WindowCall, WindowFunction};
 
 /// The index of a node in [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

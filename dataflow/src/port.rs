@@ -8,16 +8,17 @@
 //! queue never makes ingest wait: when it is full it is closed, and a replay goes on from the log where it ended.
 //!
 //! ```text
-//!  log ── replay: snapshot at as_of, ticks ──┐             ┌── worker 0's source operator
-//!                                            ├── port ─────┤
-//!  ingest ── live: ticks as they are sealed ─┘             └── worker 1's source operator
+//!  log ── replay: snapshot at as_of, ticks ──┐
+//!                                            ├── port ── source operator of the process's first worker
+//!  ingest ── live: ticks as they are sealed ─┘
 //! ```
+//!
+//! One worker reads, and gives the others their shares of what is worth sharing: a tick of a few rows wakes it alone.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-
-use timely::scheduling::activate::SyncActivator;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::thread::Thread;
 
 use crate::repr::{Delta, Timestamp};
 
@@ -69,59 +70,58 @@ struct Queues {
     overflowed: bool,
 }
 
-struct Lane {
+struct Shared {
     queues: Mutex<Queues>,
     room: Condvar,
-    activator: Mutex<Option<SyncActivator>>,
+    /// Something has arrived since the reader last looked.
+    arrived: AtomicBool,
+    /// Who reads.
+    thread: OnceLock<Thread>,
     closed: AtomicBool,
 }
 
-impl Lane {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().expect("no thread panics while it holds a port's queues")
     }
 
+    /// Called after something has been queued. Before there is a reader nobody needs waking: it looks first.
     fn wake(&self) {
-        if let Some(activator) = &*self.activator.lock().expect("no thread panics while it holds an activator") {
-            // A worker that has gone away needs no waking.
-            let _ = activator.activate();
+        self.arrived.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
         }
     }
 }
 
-/// The feeding end of a port, shared by all workers of one dataflow.
+/// The feeding end of a port.
 #[derive(Clone)]
 pub struct PortFeed {
-    lanes: Arc<Vec<Arc<Lane>>>,
+    shared: Arc<Shared>,
     snapshot_rows_fed: Arc<AtomicU64>,
     snapshot_rows_total: Arc<AtomicU64>,
 }
 
-/// One worker's reading end of a port. Dropping it closes the port for the feeding end.
+/// The reading end of a port. Dropping it closes the port for the feeding end.
 pub struct PortReader {
-    lane: Arc<Lane>,
+    shared: Arc<Shared>,
 }
 
-/// Creates a port for a dataflow on `workers` workers. It starts in replay: [`PortFeed::follow`] opens the live queue.
-pub fn port(workers: usize) -> (PortFeed, Vec<PortReader>) {
-    let lanes: Vec<Arc<Lane>> = (0..workers)
-        .map(|_| {
-            Arc::new(Lane {
-                queues: Mutex::default(),
-                room: Condvar::new(),
-                activator: Mutex::new(None),
-                closed: AtomicBool::new(false),
-            })
-        })
-        .collect();
-    let readers = lanes.iter().map(|lane| PortReader { lane: Arc::clone(lane) }).collect();
-    let feed =
-        PortFeed { lanes: Arc::new(lanes), snapshot_rows_fed: Arc::default(), snapshot_rows_total: Arc::default() };
-    (feed, readers)
+/// Creates a port for a dataflow. It starts in replay: [`PortFeed::follow`] opens the live queue.
+pub fn port() -> (PortFeed, PortReader) {
+    let shared = Arc::new(Shared {
+        queues: Mutex::default(),
+        room: Condvar::new(),
+        arrived: AtomicBool::new(false),
+        thread: OnceLock::new(),
+        closed: AtomicBool::new(false),
+    });
+    let reader = PortReader { shared: Arc::clone(&shared) };
+    (PortFeed { shared, snapshot_rows_fed: Arc::default(), snapshot_rows_total: Arc::default() }, reader)
 }
 
 impl PortFeed {
-    /// Appends to the replay, waiting while the slowest worker has too much of it in front of it.
+    /// Appends to the replay, waiting while the reader has too much of it in front of it.
     ///
     /// # Errors
     /// [`PushError::Closed`] when the dataflow no longer exists.
@@ -134,32 +134,28 @@ impl PortFeed {
         if let PortItem::Snapshot(delta) = &item {
             self.snapshot_rows_fed.fetch_add(u64::try_from(delta.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-        for lane in self.lanes.iter() {
-            let mut queues = lane.lock();
-            while queues.replay_rows > REPLAY_ROWS_MAX && !lane.closed.load(Ordering::Acquire) {
-                queues = lane.room.wait(queues).expect("no thread panics while it holds a port's queues");
-            }
-            if lane.closed.load(Ordering::Acquire) {
-                return Err(PushError::Closed);
-            }
-            queues.replay.push_back(item.clone());
-            // A full queue counts at least one a tick, so that empty ticks are bounded too.
-            queues.replay_rows += rows.max(1);
-            drop(queues);
-            lane.wake();
+        let mut queues = self.shared.lock();
+        while queues.replay_rows > REPLAY_ROWS_MAX && !self.is_closed() {
+            queues = self.shared.room.wait(queues).expect("no thread panics while it holds a port's queues");
         }
+        if self.is_closed() {
+            return Err(PushError::Closed);
+        }
+        queues.replay.push_back(item);
+        // A full queue counts at least one a tick, so that empty ticks are bounded too.
+        queues.replay_rows += rows.max(1);
+        drop(queues);
+        self.shared.wake();
         Ok(())
     }
 
-    /// Ends the replay: when it has been read, the readers go on with the live queue.
+    /// Ends the replay: when it has been read, the reader goes on with the live queue.
     pub fn follow(&self) {
-        for lane in self.lanes.iter() {
-            let mut queues = lane.lock();
-            queues.following = true;
-            queues.overflowed = false;
-            drop(queues);
-            lane.wake();
-        }
+        let mut queues = self.shared.lock();
+        queues.following = true;
+        queues.overflowed = false;
+        drop(queues);
+        self.shared.wake();
     }
 
     /// Appends a sealed tick to the live queue without waiting. Ticks may be pushed before [`PortFeed::follow`].
@@ -168,51 +164,38 @@ impl PortFeed {
     /// [`PushError::Full`]: the queue is closed until [`PortFeed::reopen`]; a replay has to take over from this tick.
     /// [`PushError::Closed`]: the dataflow no longer exists.
     pub fn push(&self, tick: &Arc<Tick>) -> Result<(), PushError> {
-        let mut guards = Vec::with_capacity(self.lanes.len());
-        for lane in self.lanes.iter() {
-            if lane.closed.load(Ordering::Acquire) {
-                return Err(PushError::Closed);
-            }
-            guards.push(lane.lock());
+        if self.is_closed() {
+            return Err(PushError::Closed);
         }
-        // All lanes take the tick or none does: otherwise the replay would not know where to go on.
-        if guards.iter().any(|q| q.overflowed || q.live.len() >= LIVE_TICKS_MAX || q.live_rows >= LIVE_ROWS_MAX) {
-            for queues in &mut guards {
-                queues.overflowed = true;
-            }
+        let mut queues = self.shared.lock();
+        if queues.overflowed || queues.live.len() >= LIVE_TICKS_MAX || queues.live_rows >= LIVE_ROWS_MAX {
+            queues.overflowed = true;
             return Err(PushError::Full);
         }
-        let rows = tick.delta.as_ref().map_or(0, Delta::len);
-        for queues in &mut guards {
-            queues.live.push_back(Arc::clone(tick));
-            queues.live_rows += rows;
-        }
-        drop(guards);
-        for lane in self.lanes.iter() {
-            lane.wake();
-        }
+        queues.live.push_back(Arc::clone(tick));
+        queues.live_rows += tick.delta.as_ref().map_or(0, Delta::len);
+        drop(queues);
+        self.shared.wake();
         Ok(())
     }
 
-    /// Opens the live queue again after an overflow: readers first finish what the live queue still holds, then take the
+    /// Opens the live queue again after an overflow: the reader first finishes what the live queue still holds, then takes the
     /// new replay, and after the next [`PortFeed::follow`] the live queue. Call it in the critical section in which the
     /// replay learns where it has to end.
     pub fn reopen(&self) {
-        for lane in self.lanes.iter() {
-            let mut queues = lane.lock();
-            // What is left in the live queue precedes the replay.
-            let left: Vec<PortItem> = queues.live.drain(..).map(PortItem::Tick).collect();
-            queues.replay_rows += queues.live_rows;
-            queues.live_rows = 0;
-            queues.replay.extend(left);
-            queues.following = false;
-            queues.overflowed = false;
-        }
+        let mut queues = self.shared.lock();
+        // What is left in the live queue precedes the replay.
+        let left: Vec<PortItem> = queues.live.drain(..).map(PortItem::Tick).collect();
+        queues.replay_rows += queues.live_rows;
+        queues.live_rows = 0;
+        queues.replay.extend(left);
+        queues.following = false;
+        queues.overflowed = false;
     }
 
     /// Whether the dataflow no longer exists.
     pub fn is_closed(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.closed.load(Ordering::Acquire))
+        self.shared.closed.load(Ordering::Acquire)
     }
 
     /// Says how many rows the snapshot will have, for progress reports.
@@ -227,14 +210,20 @@ impl PortFeed {
 }
 
 impl PortReader {
-    /// Sets who is woken when something arrives.
-    pub(crate) fn set_activator(&self, activator: SyncActivator) {
-        *self.lane.activator.lock().expect("no thread panics while it holds an activator") = Some(activator);
+    /// Makes the calling thread the one that is woken when something arrives; it looks with [`PortReader::arrivals`].
+    pub(crate) fn read_here(&self) {
+        // A reader has one thread for its whole life.
+        let _ = self.shared.thread.set(std::thread::current());
+    }
+
+    /// Tells whether something has arrived since the last look.
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        Arrivals(Arc::clone(&self.shared))
     }
 
     /// The next item, if one waits.
     pub fn pop(&self) -> Option<PortItem> {
-        let mut queues = self.lane.lock();
+        let mut queues = self.shared.lock();
         if let Some(item) = queues.replay.pop_front() {
             let rows = match &item {
                 PortItem::Snapshot(delta) => delta.len(),
@@ -242,7 +231,7 @@ impl PortReader {
                 PortItem::SnapshotComplete => 0,
             };
             queues.replay_rows = queues.replay_rows.saturating_sub(rows.max(1));
-            self.lane.room.notify_all();
+            self.shared.room.notify_all();
             return Some(item);
         }
         if !queues.following {
@@ -255,17 +244,27 @@ impl PortReader {
 
     /// Whether an item waits.
     pub fn ready(&self) -> bool {
-        let queues = self.lane.lock();
+        let queues = self.shared.lock();
         !queues.replay.is_empty() || (queues.following && !queues.live.is_empty())
+    }
+}
+
+/// Tells whether something has arrived at a port.
+pub(crate) struct Arrivals(Arc<Shared>);
+
+impl Arrivals {
+    /// Whether something has arrived since the last call.
+    pub(crate) fn take(&self) -> bool {
+        self.0.arrived.load(Ordering::Relaxed) && self.0.arrived.swap(false, Ordering::Acquire)
     }
 }
 
 impl Drop for PortReader {
     fn drop(&mut self) {
         // The lock orders the store with a replay that is about to wait.
-        let queues = self.lane.lock();
-        self.lane.closed.store(true, Ordering::Release);
+        let queues = self.shared.lock();
+        self.shared.closed.store(true, Ordering::Release);
         drop(queues);
-        self.lane.room.notify_all();
+        self.shared.room.notify_all();
     }
 }

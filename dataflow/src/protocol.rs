@@ -12,19 +12,19 @@ use crate::plan::Plan;
 use crate::port::PortReader;
 use crate::repr::{Chunk, CollectionId, Delta, ObjectId, Row, Timestamp};
 
-/// One process's readers of a port, each taken by the worker at whose place in the process it stands.
+/// One process's reader of a port, on its way to the worker that reads.
 #[derive(Clone)]
-pub struct PortReaders(Arc<Mutex<Vec<Option<PortReader>>>>);
+pub struct PortHandle(Arc<Mutex<Option<PortReader>>>);
 
-impl PortReaders {
-    /// Wraps the readers of [`port`](crate::port::port).
-    pub fn new(readers: Vec<PortReader>) -> PortReaders {
-        PortReaders(Arc::new(Mutex::new(readers.into_iter().map(Some).collect())))
+impl PortHandle {
+    /// Wraps the reader of [`port`](crate::port::port).
+    pub fn new(reader: PortReader) -> PortHandle {
+        PortHandle(Arc::new(Mutex::new(Some(reader))))
     }
 
-    /// Takes the reader of the worker in place `index`. Panics if it was taken before.
-    pub fn take(&self, index: usize) -> PortReader {
-        self.0.lock().expect("no thread panics while it takes a reader")[index].take().expect("a reader is taken once")
+    /// Takes the reader. Panics if it was taken before.
+    pub(crate) fn take(&self) -> PortReader {
+        self.0.lock().expect("no thread panics while it takes a reader").take().expect("a reader is taken once")
     }
 }
 
@@ -38,7 +38,7 @@ pub enum Import {
         /// Its columns.
         schema: SchemaRef,
         /// Where the rows come from.
-        port: PortReaders,
+        port: PortHandle,
         /// What the rows of the port are.
         form: PortForm,
     },

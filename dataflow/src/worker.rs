@@ -39,6 +39,8 @@ pub(crate) struct WorkerState<'w> {
     worker: &'w mut Worker,
     /// Its place among the workers of this process.
     lane: usize,
+    /// How many workers this process has.
+    lanes: usize,
     outbox: Outbox,
     installed: BTreeMap<ObjectId, Installed>,
     flows: BTreeMap<CollectionId, Flow>,
@@ -54,6 +56,7 @@ pub(crate) struct WorkerState<'w> {
 pub(crate) fn run(worker: &mut Worker, workers: usize, inbox: &Inbox, responses: Sender<Response>) {
     let mut state = WorkerState {
         lane: worker.index() % workers,
+        lanes: workers,
         worker,
         outbox: Outbox::default(),
         installed: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl WorkerState<'_> {
             as_of: description.as_of,
             index: self.worker.index(),
             lane: self.lane,
+            lanes: self.lanes,
             peers: self.worker.peers(),
             name: Rc::from(description.name.as_str()),
             errors: ErrorLog::default(),

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use headwater_dataflow::engine::{Cluster, Engine, EngineConfig};
 use headwater_dataflow::plan::Plan;
 use headwater_dataflow::port::{self, PortFeed};
-use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortForm, PortReaders, Response};
+use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortForm, PortHandle, Response};
 use headwater_dataflow::repr::{Chunk, CollectionId, ObjectId, Timestamp};
 
 use super::rows::{Rows, add_all, add_delta, rows_of};
@@ -149,13 +149,9 @@ impl Driver {
 
     /// A port for a collection of a source, and the import that reads it.
     pub(crate) fn port(&self, collection: CollectionId, schema: &SchemaRef) -> (PortFeed, Import) {
-        let (feed, readers) = port::port(self.workers);
-        let import = Import::Source {
-            collection,
-            schema: schema.clone(),
-            port: PortReaders::new(readers),
-            form: PortForm::Rows,
-        };
+        let (feed, reader) = port::port();
+        let import =
+            Import::Source { collection, schema: schema.clone(), port: PortHandle::new(reader), form: PortForm::Rows };
         (feed, import)
     }
 

@@ -273,7 +273,6 @@ fn open_ingest(config: &ServerConfig, bound: BoundSignal) -> Result<Ingest, Edge
     let ingest = IngestConfig {
         data_dir: config.data_dir.clone(),
         base_dir: config.base_dir.clone(),
-        workers: config.workers,
         history_ms: config.history_ms,
         tick_max_ms: config.tick_max_ms,
         tick_rows_max: config.tick_rows_max,

@@ -177,7 +177,6 @@ fn config(data_dir: &Path) -> IngestConfig {
     IngestConfig {
         data_dir: data_dir.to_path_buf(),
         base_dir: data_dir.to_path_buf(),
-        workers: 1,
         history_ms: 60_000,
         tick_max_ms: 20,
         tick_rows_max: 100,

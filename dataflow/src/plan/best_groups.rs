@@ -1,7 +1,7 @@
 //! Groups below an order of which only the first rows leave: a group-by whose answers go nowhere else may keep to itself
 //! what is far from the first.
 
-use super::{Aggregate, AggregateFunc, BestGroups, NodeId, Op, Plan, WindowCall};
+use super::{Aggregate, AggregateFunc, BestGroups, NodeId, Op, Places, Plan, WindowCall};
 use crate::expr::ScalarExpr;
 
 /// Tells every group-by that may keep groups to itself.
@@ -28,7 +28,8 @@ fn below(plan: &Plan, id: NodeId, uses: &[usize]) -> Option<(NodeId, BestGroups)
     if uses[input.0] > 1 || !functions.iter().all(|function| counts_from_first(&function.call)) {
         return None;
     }
-    let rows = limit.filter(|limit| limit.fetch.is_some())?.end();
+    // Of peers more may leave than are counted.
+    let rows = limit.filter(|limit| limit.fetch.is_some() && limit.places == Places::Rows)?.end();
     let (reduce, project) = match &plan.node(*input).op {
         Op::Mfp { input: reduce, filters, project } if filters.is_empty() && uses[reduce.0] == 1 => {
             (*reduce, Some(project))

@@ -16,9 +16,22 @@ pub struct OrderBy {
     pub nulls_first: bool,
 }
 
+/// What the places of a limit are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// Those of the rows.
+    Rows,
+    /// Every row has that of its first peer, as in a rank.
+    FirstPeers,
+    /// Those of the groups of peers, as in a dense rank.
+    Groups,
+}
+
 /// Which rows of a partition leave, by their place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowLimit {
+    /// What places are.
+    pub places: Places,
     /// The first place, from 0.
     pub offset: i64,
     /// How many places; `None` for all.

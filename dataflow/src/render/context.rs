@@ -12,6 +12,7 @@ use timely::progress::frontier::AntichainRef;
 use timely::scheduling::Activator;
 
 use super::meter::{Meter, Meters};
+use crate::port::Arrivals;
 use crate::protocol::Response;
 use crate::repr::{CollectionId, Diff, ErrorRow, Timestamp};
 use crate::spines::RowTrace;
@@ -118,13 +119,20 @@ pub(crate) struct InFlight {
     sealed: Sealed,
     released: Rc<RefCell<VecDeque<Timestamp>>>,
     waiting: Rc<Cell<bool>>,
+    arrivals: Rc<Arrivals>,
     activator: Rc<Activator>,
 }
 
 impl InFlight {
-    /// Measures by `sealed`; `activator` wakes the source.
-    pub(crate) fn new(sealed: Sealed, activator: Activator) -> InFlight {
-        InFlight { sealed, released: Rc::default(), waiting: Rc::default(), activator: Rc::new(activator) }
+    /// Measures by `sealed`; `activator` wakes the source, for whom `arrivals` come.
+    pub(crate) fn new(sealed: Sealed, arrivals: Arrivals, activator: Activator) -> InFlight {
+        InFlight {
+            sealed,
+            released: Rc::default(),
+            waiting: Rc::default(),
+            arrivals: Rc::new(arrivals),
+            activator: Rc::new(activator),
+        }
     }
 
     /// Whether another tick may be released. If not, the source is woken when that changes.
@@ -143,9 +151,9 @@ impl InFlight {
         self.released.borrow_mut().push_back(time);
     }
 
-    /// Wakes the source if it waits and there is room. Called by the worker between steps.
+    /// Wakes the source if something has arrived, or if it waits and there is room. Called by the worker between steps.
     pub(crate) fn wake(&self) {
-        if self.waiting.get() && self.room() {
+        if self.arrivals.take() || (self.waiting.get() && self.room()) {
             self.activator.activate();
         }
     }
@@ -159,6 +167,8 @@ pub(crate) struct Context<'a> {
     pub(crate) index: usize,
     /// This worker, among those of its process.
     pub(crate) lane: usize,
+    /// How many workers this process has.
+    pub(crate) lanes: usize,
     /// How many workers, in all processes.
     pub(crate) peers: usize,
     /// The name of the view, for error positions.

@@ -79,12 +79,15 @@ impl Queries<'_> {
 
     fn first_of_each(&mut self, inner: Query) -> Query {
         let (alias, ranked) = (self.name("l"), self.name("r"));
-        let (partition, keys) = (self.partition(&inner.columns), self.keys(&inner.columns, true));
+        // Ranks have ties, and they stay.
+        let function = ["ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"].choose(self.rng).expect("not empty");
+        let keys = self.keys(&inner.columns, *function == "ROW_NUMBER");
+        let partition = self.partition(&inner.columns);
         let bound = ["<= 3", "< 2", "= 1", "<= 1", "<= 20"].choose(self.rng).expect("not empty");
         let names: Vec<&str> = inner.columns.iter().map(|column| column.name.as_str()).collect();
         let shown = if self.chance(50) { ", rn" } else { "" };
         let template = format!(
-            "SELECT {}{shown} FROM (SELECT {alias}.*, ROW_NUMBER() OVER ({partition}ORDER BY {keys}) AS rn FROM ({{}}) AS {alias}) AS {ranked} WHERE rn {bound}",
+            "SELECT {}{shown} FROM (SELECT {alias}.*, {function}() OVER ({partition}ORDER BY {keys}) AS rn FROM ({{}}) AS {alias}) AS {ranked} WHERE rn {bound}",
             names.join(", ")
         );
         let mut columns = inner.columns.clone();

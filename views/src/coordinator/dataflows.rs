@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use headwater_dataflow::port::PortFeed;
-use headwater_dataflow::protocol::{DataflowDescription, Import, PortForm, PortReaders};
+use headwater_dataflow::protocol::{DataflowDescription, Import, PortForm, PortHandle};
 use headwater_dataflow::repr::{CollectionId, ObjectId, Part, Timestamp};
 
 use super::Coordinator;
@@ -79,9 +79,9 @@ impl Coordinator {
                 (_, None) => Arc::new(arrow::datatypes::Schema::empty()),
             };
             imports.push(match ports.remove(&collection) {
-                Some((feed, readers)) => {
+                Some((feed, reader)) => {
                     feeds.push(feed);
-                    Import::Source { collection, schema, port: PortReaders::new(readers), form }
+                    Import::Source { collection, schema, port: PortHandle::new(reader), form }
                 }
                 None => match self.catalog.get(collection.object).map(|read| &read.definition) {
                     Some(Definition::Index { index, .. }) => Import::Index { collection, schema, key: index.key },

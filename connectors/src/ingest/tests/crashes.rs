@@ -53,7 +53,7 @@ fn a_crash_at_any_moment_loses_and_doubles_nothing() {
         let last = ingest.source_status(ObjectId(1)).unwrap().last_tick;
         let mut got = Delivered::default();
         until("everything is delivered", || {
-            got.pop(&seam.ports[&ObjectId(1).rows()].1[0], usize::MAX);
+            got.pop(&seam.ports[&ObjectId(1).rows()].1, usize::MAX);
             got.last >= last
         });
         assert_eq!(got.all(), script.all().0);

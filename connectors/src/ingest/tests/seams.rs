@@ -34,12 +34,12 @@ fn write(script: &Script, done: &AtomicBool) {
     }
 }
 
-/// What one importer got, on each of two workers.
+/// What one importer got.
 struct Imported {
     number: u64,
     collection: CollectionId,
     as_of: Timestamp,
-    delivered: [Delivered; 2],
+    delivered: Delivered,
 }
 
 /// Enters, reads at a random pace until `done`, and then whatever is left.
@@ -50,13 +50,10 @@ fn import_under_load(ingest: &Ingest, number: u64, done: &AtomicBool) -> Importe
     let back = random.random_range(0..3_000);
     let as_of = number.is_multiple_of(3).then(|| ingest.bound().saturating_sub(back));
     let seam = ingest.import(&[collection], as_of).unwrap();
-    let readers = &seam.ports[&collection].1;
-    let mut delivered = [Delivered::default(), Delivered::default()];
+    let reader = &seam.ports[&collection].1;
+    let mut delivered = Delivered::default();
     while !done.load(Ordering::Acquire) {
-        let max = random.random_range(0..20);
-        for (got, reader) in delivered.iter_mut().zip(readers) {
-            got.pop(reader, max);
-        }
+        delivered.pop(reader, random.random_range(0..20));
         std::thread::sleep(Duration::from_micros(random.random_range(0..5_000)));
     }
     until("the source is bound", || {
@@ -65,10 +62,8 @@ fn import_under_load(ingest: &Ingest, number: u64, done: &AtomicBool) -> Importe
     });
     let last = ingest.source_status(object).unwrap().last_tick;
     until("everything is delivered", || {
-        for (got, reader) in delivered.iter_mut().zip(readers) {
-            got.pop(reader, usize::MAX);
-        }
-        delivered.iter().all(|got| got.last >= last)
+        delivered.pop(reader, usize::MAX);
+        delivered.last >= last
     });
     Imported { number, collection, as_of: seam.as_of, delivered }
 }
@@ -78,7 +73,7 @@ fn a_hundred_importers_enter_under_load() {
     let dir = tempfile::tempdir().unwrap();
     let script = Arc::new(Script::default());
     let scripts = scripts([(1, Arc::clone(&script)), (2, Script::with(vec![(0..50, 0)]))]);
-    let (ingest, _) = open_all(IngestConfig { workers: 2, ..config(dir.path()) }, &scripts);
+    let (ingest, _) = open_all(config(dir.path()), &scripts);
     let done = AtomicBool::new(false);
     let imported = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(&script, &done));
@@ -103,9 +98,7 @@ fn a_hundred_importers_enter_under_load() {
     assert_eq!(errors.values().flatten().count(), script.all().1);
     for Imported { number, collection, as_of, delivered } in &imported {
         let log = if collection.part == Part::Rows { &rows } else { &errors };
-        for got in delivered {
-            check(got, *as_of, log, &format!("importer {number}"));
-        }
+        check(delivered, *as_of, log, &format!("importer {number}"));
     }
     assert_eq!(ingest.failure(), None);
     until("importers that are gone are forgotten", || {
@@ -130,7 +123,7 @@ fn an_importer_that_does_not_read_goes_on_from_the_log() {
     ingest.start();
     let mut pushed = 300;
     until("enough ticks were sealed", || {
-        slow_got.pop(&slow.ports[&rows].1[0], 1);
+        slow_got.pop(&slow.ports[&rows].1, 1);
         if ingest.source_status(ObjectId(1)).unwrap().records == pushed {
             let first = i64::try_from(pushed).unwrap();
             for id in first..first + 100 {
@@ -149,9 +142,9 @@ fn an_importer_that_does_not_read_goes_on_from_the_log() {
     let mut idle_got = Delivered::default();
     let mut clock_got = Delivered::default();
     until("everything is delivered", || {
-        idle_got.pop(&idle.ports[&rows].1[0], usize::MAX);
-        clock_got.pop(&idle.ports[&CLOCK.rows()].1[0], usize::MAX);
-        slow_got.pop(&slow.ports[&rows].1[0], usize::MAX);
+        idle_got.pop(&idle.ports[&rows].1, usize::MAX);
+        clock_got.pop(&idle.ports[&CLOCK.rows()].1, usize::MAX);
+        slow_got.pop(&slow.ports[&rows].1, usize::MAX);
         idle_got.last >= last && slow_got.last >= last && clock_got.last >= last
     });
     check(&idle_got, idle.as_of, &log, "the idle importer");
@@ -159,9 +152,9 @@ fn an_importer_that_does_not_read_goes_on_from_the_log() {
     assert!(clock_got.all().is_empty() && clock_got.complete);
     until("all follow again", || {
         for (got, seam) in [(&mut idle_got, &idle), (&mut slow_got, &slow)] {
-            got.pop(&seam.ports[&rows].1[0], usize::MAX);
+            got.pop(&seam.ports[&rows].1, usize::MAX);
         }
-        clock_got.pop(&idle.ports[&CLOCK.rows()].1[0], usize::MAX);
+        clock_got.pop(&idle.ports[&CLOCK.rows()].1, usize::MAX);
         ingest.metrics().imports_following == 3
     });
     ingest.shutdown();
@@ -180,11 +173,11 @@ fn a_snapshot_is_announced_and_made_of_large_pieces() {
     let middle = *log.keys().nth(100).unwrap();
     for (as_of, total) in [(None, 2_000), (Some(middle), log.range(..=middle).map(|(_, ids)| ids.len()).sum())] {
         let seam = ingest.import(&[rows], as_of).unwrap();
-        let (feed, readers) = &seam.ports[&rows];
+        let (feed, reader) = &seam.ports[&rows];
         let mut pieces = 0;
         let mut got = Delivered::default();
         until("the snapshot is complete", || {
-            while let Some(item) = readers[0].pop() {
+            while let Some(item) = reader.pop() {
                 pieces += usize::from(matches!(item, PortItem::Snapshot(_)));
                 got.take(item);
             }
@@ -220,7 +213,7 @@ fn an_importer_that_overflows_before_it_follows_loses_nothing() {
     let last = *log.last_key_value().unwrap().0;
     let mut got = Delivered::default();
     until("everything is delivered", || {
-        got.pop(&seam.ports[&rows].1[0], usize::MAX);
+        got.pop(&seam.ports[&rows].1, usize::MAX);
         got.last >= last
     });
     check(&got, seam.as_of, &log, "the importer");

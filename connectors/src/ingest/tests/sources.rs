@@ -47,10 +47,10 @@ fn no_tick_exceeds_its_rows_and_errors_travel_with_their_neighbours() {
     }
     let mut rows_of: BTreeMap<Timestamp, usize> = BTreeMap::new();
     let mut delivered = Vec::new();
-    for (collection, (_, readers)) in &seam.ports {
+    for (collection, (_, reader)) in &seam.ports {
         let mut got = Delivered::default();
         until("the port has the last tick", || {
-            got.pop(&readers[0], usize::MAX);
+            got.pop(reader, usize::MAX);
             got.last >= ingest.source_status(ObjectId(1)).unwrap().last_tick
         });
         for (tick, ids) in &got.ticks {
@@ -89,7 +89,7 @@ fn a_poll_that_cannot_be_repeated_goes_into_one_tick_and_none_is_ahead_of_its_po
     }
     let mut got = Delivered::default();
     until("the port has the last tick", || {
-        got.pop(&seam.ports[&ObjectId(1).rows()].1[0], usize::MAX);
+        got.pop(&seam.ports[&ObjectId(1).rows()].1, usize::MAX);
         got.last >= ingest.source_status(ObjectId(1)).unwrap().last_tick
     });
     let mut next = 0;

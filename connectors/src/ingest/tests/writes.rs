@@ -46,7 +46,7 @@ fn every_write_is_a_tick_and_takes_along_what_waits() {
     assert!(ticks.windows(2).all(|pair| pair[0] < pair[1]), "writes are sealed in order, each by itself");
     wait_for_all(&ingest, 1, &script);
     let mut got = Delivered::default();
-    let reader = &seam.ports[&TABLE.rows()].1[0];
+    let reader = &seam.ports[&TABLE.rows()].1;
     until("the last write is delivered", || {
         got.pop(reader, 100);
         got.last >= ticks[199]

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::kind::Kind;
 use super::measure::Measure;
-use super::row::{MEASURE_BYTES, measure_bytes, measure_of};
+use super::row::{MEASURE_BYTES, measure_bytes, measure_of, order_len};
 use super::stretch::Asked;
-use crate::plan::{Frame, FrameOffset, FrameUnits, RowLimit};
+use crate::plan::{Frame, FrameOffset, FrameUnits, Places, RowLimit};
 use crate::state::Ordered;
 
 /// The least bytes above everything that begins with `prefix`.
@@ -106,9 +106,16 @@ impl<const W: usize> Reach<'_, W> {
 
     /// The key behind everything that can move over the end of the limit.
     fn end_of(&self, limit: RowLimit) -> Option<Vec<u8>> {
-        let cursor = self.rows.select(limit.end().saturating_add(self.removed));
-        // The entry itself may have copies before the end.
-        self.rows.get(&cursor).map(|entry| [entry.key(), &[0]].concat())
+        // No more groups can go than rows.
+        let end = limit.end().saturating_add(self.removed);
+        let entry = || self.rows.get(&self.rows.select(end));
+        match limit.places {
+            // The entry itself may have copies before the end.
+            Places::Rows => entry().map(|entry| [entry.key(), &[0]].concat()),
+            // And peers.
+            Places::FirstPeers => entry().and_then(|entry| behind(&entry.key()[..order_len(entry.payload())])),
+            Places::Groups => behind(self.groups.get(&self.groups.select(end))?.key()),
+        }
     }
 
     fn frame(&self, frame: &Frame, key: &[u8], order: usize, out: &mut Intervals) {

@@ -6,11 +6,14 @@ use super::frames::{MovingFrame, Place, Rows};
 use super::kind::{Function, Kind, float_value, tile};
 use super::reach::{Intervals, behind};
 use super::row::{Value, order_len};
-use crate::plan::{Frame, FrameOffset, FrameUnits, RowLimit};
+use crate::plan::{Frame, FrameOffset, FrameUnits, Places, RowLimit};
 use crate::state::{Cursor, Weigh};
 
 /// Entries that are looked at for the end of a group of peers before it is sought.
 const PEERS_STEPS: usize = 8;
+
+/// Every row leaves.
+const ALL_ROWS: RowLimit = RowLimit { places: Places::Rows, offset: 0, fetch: None };
 
 /// What the operator asks of every row, and how the functions get their answers.
 pub(super) struct Asked {
@@ -28,7 +31,8 @@ impl Asked {
     /// The answers of `functions` for the rows that `limit` lets leave.
     pub(super) fn new(functions: Vec<Function>, limit: Option<RowLimit>) -> Asked {
         let mut frames: Vec<(Frame, usize)> = Vec::new();
-        let (mut peers, mut groups) = (false, false);
+        let counted = limit.map_or(Places::Rows, |limit| limit.places);
+        let (mut peers, mut groups) = (counted == Places::FirstPeers, counted == Places::Groups);
         let mut places = Vec::with_capacity(functions.len());
         for Function { kind, frame, .. } in &functions {
             if kind.ranks() {
@@ -65,22 +69,31 @@ impl Asked {
             .map(|frame| MovingFrame::new(*frame, self.functions.iter().filter(|f| f.frame == *frame), rows))
             .collect();
         let mut values = SmallVec::new();
-        let end = self.limit.map_or(i64::MAX, |limit| limit.end());
-        let offset = self.limit.map_or(0, |limit| limit.offset);
+        let limit = self.limit.unwrap_or(ALL_ROWS);
+        let (places, offset, end) = (limit.places, limit.offset, limit.end());
         for (low, high) in intervals.iter() {
             let mut cursor = rows.tree.seek(low);
             let mut peers = Peers::default();
             while let Some(entry) = rows.tree.get(&cursor) {
-                if cursor.rows >= end || high.is_some_and(|high| entry.key() >= high) {
+                if high.is_some_and(|high| entry.key() >= high) {
                     break;
                 }
                 let order = order_len(entry.payload());
                 if self.peers {
                     peers.move_to(&cursor, &entry.key()[..order], self.groups, rows);
                 }
+                let counted = match places {
+                    Places::Rows => cursor.rows,
+                    Places::FirstPeers => peers.start,
+                    Places::Groups => peers.group,
+                };
+                if counted >= end {
+                    break;
+                }
                 for copy in 0..entry.copies() {
                     let position = cursor.rows + copy;
-                    if position < offset || position >= end {
+                    let counted = if places == Places::Rows { position } else { counted };
+                    if counted < offset || counted >= end {
                         continue;
                     }
                     let place = Place { position, entry, peers: (peers.start, peers.end), group: peers.group };

@@ -2,7 +2,7 @@
 
 use headwater_dataflow::expr::ScalarExpr;
 use headwater_dataflow::plan::{
-    AggregateFunc, Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction,
+    AggregateFunc, Frame, FrameOffset, FrameUnits, OrderBy, Places, RowLimit, WindowCall, WindowFunction,
 };
 
 use super::expr::show;
@@ -38,7 +38,12 @@ pub(super) fn details(
         details.push(format!("order: {}", keys.join(", ")));
     }
     if let Some(limit) = limit {
-        let fetch = limit.fetch.map_or_else(|| "all rows".to_owned(), |fetch| format!("{fetch} rows"));
+        let fetch = match (limit.fetch, limit.places) {
+            (None, _) => "all rows".to_owned(),
+            (Some(fetch), Places::Rows) => format!("{fetch} rows"),
+            (Some(fetch), Places::FirstPeers) => format!("ranks up to {fetch}"),
+            (Some(fetch), Places::Groups) => format!("dense ranks up to {fetch}"),
+        };
         let offset = if limit.offset > 0 { format!(" behind the first {}", limit.offset) } else { String::new() };
         details.push(format!("leaves: {fetch}{offset}"));
     }

@@ -10,7 +10,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use headwater_dataflow::expr::ScalarExpr;
 use headwater_dataflow::plan::{
-    Aggregate, EmptyLists, JoinKind, NodeId, Op, OrderBy, Plan, RowLimit, WindowCall, WindowFunction,
+    Aggregate, EmptyLists, JoinKind, NodeId, Op, OrderBy, Places, Plan, RowLimit, WindowCall, WindowFunction,
 };
 use headwater_dataflow::repr::{CollectionId, Delta};
 
@@ -229,18 +229,25 @@ impl Nodes {
         self.push(op, Arc::new(Schema::new(fields)), false)
     }
 
-    /// If `filters` keep only rows up to some number of a window's order, the window lets out no others.
+    /// If `filters` keep only rows up to some number or rank of a window's order, the window lets out no others.
     fn limited(&mut self, input: NodeId, filters: &[ScalarExpr]) -> NodeId {
         let Op::Window { input: below, partition, order, functions, limit: None } = &self.plan.node(input).op else {
             return input;
         };
         let first = self.plan.node(*below).schema.fields().len();
-        let number = |column: usize| {
-            let function = column.checked_sub(first).and_then(|function| functions.get(function));
-            function.is_some_and(|function| matches!(function.call, WindowCall::RowNumber))
+        let last = |places: Places| {
+            let counts = |column: usize| {
+                let function = column.checked_sub(first).and_then(|function| functions.get(function));
+                function.is_some_and(|function| places_of(&function.call) == Some(places))
+            };
+            let fetch = filters.iter().filter_map(|filter| bind::at_most(filter, &counts)).min()?;
+            Some(RowLimit { places, offset: 0, fetch: Some(fetch.max(0)) })
         };
-        let Some(last) = filters.iter().filter_map(|filter| bind::at_most(filter, &number)).min() else { return input };
-        let limit = Some(RowLimit { offset: 0, fetch: Some(last.max(0)) });
+        // Of the same number fewest rows leave.
+        let limit = [Places::Rows, Places::FirstPeers, Places::Groups].into_iter().find_map(last);
+        if limit.is_none() {
+            return input;
+        }
         let (below, partition, order, functions) = (*below, partition.clone(), order.clone(), functions.clone());
         self.window(below, partition, order, functions, limit)
     }
@@ -454,4 +461,14 @@ fn same_aggregate((a, b): (&Aggregate, &Aggregate)) -> bool {
         && a.data_type == b.data_type
         && same_exprs(&a.args, &b.args)
         && same_exprs(a.filter.as_slice(), b.filter.as_slice())
+}
+
+/// What a function counts, if it numbers rows from the first of a partition.
+fn places_of(call: &WindowCall) -> Option<Places> {
+    match call {
+        WindowCall::RowNumber => Some(Places::Rows),
+        WindowCall::Rank => Some(Places::FirstPeers),
+        WindowCall::DenseRank => Some(Places::Groups),
+        _ => None,
+    }
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 use headwater_dataflow::expr::ScalarExpr;
 use headwater_dataflow::plan::{
-    AggregateFunc, Frame, FrameOffset, FrameUnits, OrderBy, RowLimit, WindowCall, WindowFunction,
+    AggregateFunc, Frame, FrameOffset, FrameUnits, OrderBy, Places, RowLimit, WindowCall, WindowFunction,
 };
 
 use super::{Flow, Lowering, Refusal, bind, contains, renamed};
@@ -72,7 +72,7 @@ impl Lowering<'_> {
             return Err(Refusal::new(Construct::Limit, "a LIMIT that is no constant in a view", "write a number"));
         };
         let places = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.top(&limit.input, RowLimit { offset: places(skip), fetch: fetch.map(places) })
+        self.top(&limit.input, RowLimit { places: Places::Rows, offset: places(skip), fetch: fetch.map(places) })
     }
 
     /// The rows of `plan` at some places of the order that it ends with, if there is one. What the planner put above the

@@ -327,6 +327,22 @@ fn outer_and_anti_joins() {
 }
 
 #[test]
+fn first_ranks() {
+    insta::assert_snapshot!(explained("SELECT invoice FROM (SELECT invoice, dense_rank() OVER (PARTITION BY product ORDER BY price DESC) AS n FROM lines) AS t WHERE n < 3"), @r#"
+    Filter and project
+        filter: dense_rank() < 3
+        project: invoice
+      Window, top rows (private tree per partition)
+          partition: product
+          order: price DESC
+          leaves: dense ranks up to 2
+          dense_rank() AS dense_rank()
+        Get lines (shared import, append-only)
+            columns: invoice, product, price
+    "#);
+}
+
+#[test]
 fn windows_and_top_rows() {
     insta::assert_snapshot!(explained("SELECT invoice, ntile(5) OVER (ORDER BY price, invoice) AS tile, lag(price) OVER (PARTITION BY product ORDER BY at DESC) AS before FROM lines"), @r#"
     Project
