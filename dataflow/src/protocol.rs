@@ -104,6 +104,15 @@ pub struct DataflowDescription {
     pub as_of: Timestamp,
 }
 
+/// Which rows of an index are wanted.
+#[derive(Clone, Debug)]
+pub struct IndexKeys {
+    /// What they begin with: different ones, none of which begins another.
+    pub beginnings: Arc<[Row]>,
+    /// Whether these are whole keys. Then rows are looked up; else all are compared.
+    pub whole: bool,
+}
+
 /// What the control plane tells every worker.
 #[derive(Clone)]
 pub enum Command {
@@ -118,8 +127,8 @@ pub enum Command {
         collection: CollectionId,
         /// When.
         at: Timestamp,
-        /// Of an index, the keys whose rows are wanted, different ones; `None` for all rows.
-        keys: Option<Arc<[Row]>>,
+        /// Of an index, which rows are wanted; `None` for all.
+        keys: Option<IndexKeys>,
     },
     /// Say what the dataflows have done and what they hold. Answered by one [`Response::Measured`] per worker.
     Measure {

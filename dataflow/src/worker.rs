@@ -8,11 +8,11 @@ use crossbeam_channel::Sender;
 use timely::worker::Worker;
 
 use crate::engine::Inbox;
-use crate::protocol::{Command, DataflowDescription, Response};
+use crate::protocol::{Command, DataflowDescription, IndexKeys, Response};
 use crate::render::{
     Context, ErrorLog, Exported, Flow, InFlight, Meters, Outbox, Sealed, codec_for, decode_delta, render, tokens,
 };
-use crate::repr::{CollectionId, Diff, ObjectId, Part, Row, RowBlock, Timestamp};
+use crate::repr::{CollectionId, Diff, ObjectId, Part, RowBlock, Timestamp};
 use crate::spines::{compact, for_each_row_at, for_each_row_of, held};
 
 /// Rows in one delta of a peek's answer.
@@ -103,7 +103,7 @@ impl WorkerState<'_> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Create(description) => self.create(&description),
-            Command::Peek { peek, collection, at, keys } => self.peek(peek, (collection, at), keys.as_deref()),
+            Command::Peek { peek, collection, at, keys } => self.peek(peek, (collection, at), keys.as_ref()),
             Command::Measure { measure } => self.measure(measure),
             Command::AllowCompaction { since } => {
                 for (object, since) in since.iter() {
@@ -157,7 +157,7 @@ impl WorkerState<'_> {
         self.installed_changed = true;
     }
 
-    fn peek(&mut self, peek: u64, (collection, at): (CollectionId, Timestamp), keys: Option<&[Row]>) {
+    fn peek(&mut self, peek: u64, (collection, at): (CollectionId, Timestamp), keys: Option<&IndexKeys>) {
         let mut rows = Vec::new();
         if let Some(installed) = self.installed.get_mut(&collection.object) {
             let (trace, schema) = match collection.part {
@@ -166,7 +166,7 @@ impl WorkerState<'_> {
             };
             let codec = codec_for(&schema);
             let (mut block, mut diffs): (RowBlock, Vec<Diff>) = Default::default();
-            let visit = |row: &[u8], diff: Diff| {
+            let mut visit = |row: &[u8], diff: Diff| {
                 block.push(row);
                 diffs.push(diff);
                 if block.len() >= PEEK_ROWS {
@@ -177,7 +177,12 @@ impl WorkerState<'_> {
             };
             match keys {
                 None => for_each_row_at(trace, at, visit),
-                Some(keys) => for_each_row_of(trace, keys, at, visit),
+                Some(IndexKeys { beginnings, whole: true }) => for_each_row_of(trace, beginnings, at, visit),
+                Some(IndexKeys { beginnings, whole: false }) => for_each_row_at(trace, at, |row, diff| {
+                    if beginnings.iter().any(|beginning| row.starts_with(beginning.bytes())) {
+                        visit(row, diff);
+                    }
+                }),
             }
             if !block.is_empty() {
                 rows.push(decode_delta(&block, &diffs, &codec, &schema));

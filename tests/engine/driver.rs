@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -11,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use headwater_dataflow::engine::{Cluster, Engine, EngineConfig};
 use headwater_dataflow::plan::Plan;
 use headwater_dataflow::port::{self, PortFeed};
-use headwater_dataflow::protocol::{Command, DataflowDescription, Import, PortForm, PortHandle, Response};
+use headwater_dataflow::protocol::{Command, DataflowDescription, Import, IndexKeys, PortForm, PortHandle, Response};
 use headwater_dataflow::repr::{Chunk, CollectionId, ObjectId, Timestamp};
 
 use super::rows::{Rows, add_all, add_delta, rows_of};
@@ -252,12 +251,12 @@ impl Driver {
         self.peek_keys(collection, at, None)
     }
 
-    /// Reads an index at one closed time: all rows, or those that begin with one of `keys`.
+    /// Reads an index at one closed time: all rows, or those that are wanted.
     pub(crate) fn peek_keys(
         &mut self,
         collection: CollectionId,
         at: Timestamp,
-        keys: Option<Arc<[headwater_dataflow::repr::Row]>>,
+        keys: Option<IndexKeys>,
     ) -> Result<Rows, Stalled> {
         let peek = self.next_peek;
         self.next_peek += 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::DataType;
 use headwater_dataflow::plan::{Index, JoinKind, Op, Plan};
-use headwater_dataflow::protocol::Import;
+use headwater_dataflow::protocol::{Import, IndexKeys};
 use headwater_dataflow::repr::{ObjectId, Row as Bytes, RowCodec, Timestamp};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -116,7 +116,13 @@ fn rows_of(key: Option<i64>, index: &Index, at: Timestamp, driver: &mut Driver) 
     let codec = RowCodec::new([&DataType::Int64]).expect("numbers are rows");
     let column: ArrayRef = Arc::new(Int64Array::from(vec![key]));
     let key = Bytes::new(codec.encode(&[column]).expect("a number").get(0));
-    driver.peek_keys(index.rows, at, Some(Arc::from([key]))).expect("the engine answers")
+    let mut rows = |whole| {
+        let keys = IndexKeys { beginnings: Arc::from([key.clone()]), whole };
+        driver.peek_keys(index.rows, at, Some(keys)).expect("the engine answers")
+    };
+    let looked_up = rows(true);
+    assert_eq!(looked_up, rows(false), "comparing all rows finds the same");
+    looked_up
 }
 
 fn run(joined: Joined, indexed: [bool; 2], seed: u64, driver: &mut Driver) -> usize {

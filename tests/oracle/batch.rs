@@ -173,7 +173,7 @@ fn looked_up(lookup: &IndexLookup, all: &RecordBatch) -> RecordBatch {
     let columns: Vec<_> = order.iter().map(|column| all.column(*column).clone()).collect();
     let codec = RowCodec::new(columns.iter().map(|column| column.data_type())).expect("rows can be encoded");
     let rows = codec.encode(&columns).expect("they have their types");
-    let wanted = |row: usize| Some(lookup.keys.iter().any(|key| rows.get(row).starts_with(key.bytes())));
+    let wanted = |row: usize| Some(lookup.keys.beginnings.iter().any(|key| rows.get(row).starts_with(key.bytes())));
     let mask: BooleanArray = (0..all.num_rows()).map(wanted).collect();
     filter_record_batch(all, &mask).expect("a mask as long as the batch")
 }

@@ -20,8 +20,8 @@ use std::thread::JoinHandle;
 
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender};
-use headwater_dataflow::protocol::{Command, DataflowDescription, Response};
-use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Row, Timestamp};
+use headwater_dataflow::protocol::{Command, DataflowDescription, IndexKeys, Response};
+use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -61,7 +61,7 @@ pub type Peeked = oneshot::Receiver<Vec<Delta>>;
 
 enum HubCommand {
     Create { description: Box<DataflowDescription>, history_ms: u64, schema: SchemaRef },
-    Peek { collection: CollectionId, at: Timestamp, keys: Option<Arc<[Row]>>, reply: oneshot::Sender<Vec<Delta>> },
+    Peek { collection: CollectionId, at: Timestamp, keys: Option<IndexKeys>, reply: oneshot::Sender<Vec<Delta>> },
     Measure { reply: oneshot::Sender<Arc<Figures>> },
     Close { object: ObjectId, reason: String },
     Release { object: ObjectId },
@@ -156,8 +156,8 @@ impl Hub {
         self.peek_keys(collection, at, None)
     }
 
-    /// As [`Hub::peek`], but of an index only the rows that begin with one of `keys`, if there are any.
-    pub fn peek_keys(&self, collection: CollectionId, at: Timestamp, keys: Option<Arc<[Row]>>) -> Peeked {
+    /// As [`Hub::peek`], but of an index only the wanted rows, if `keys` says which.
+    pub fn peek_keys(&self, collection: CollectionId, at: Timestamp, keys: Option<IndexKeys>) -> Peeked {
         let (reply, answer) = oneshot::channel();
         self.command(HubCommand::Peek { collection, at, keys, reply });
         answer

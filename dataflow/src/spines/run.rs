@@ -395,7 +395,10 @@ pub(super) fn consolidate(stamps: &mut Vec<(Timestamp, Diff)>) {
 mod tests {
     use super::*;
 
-    fn run(rows: &[(u32, Vec<u8>, Vec<(Timestamp, Diff)>)]) -> Run {
+    /// Order, bytes and updates of a row.
+    type Row = (u32, Vec<u8>, Vec<(Timestamp, Diff)>);
+
+    fn run(rows: &[Row]) -> Run {
         let bytes = rows.iter().map(|(_, row, _)| row.len()).sum();
         let updates = rows.iter().map(|(.., stamps)| stamps.len()).sum();
         let mut builder = RunBuilder::new(updates, bytes);
@@ -436,7 +439,7 @@ mod tests {
     #[test]
     fn stamps_are_kept_as_narrow_as_they_are() {
         let mut rows: Vec<_> = (0..1_000u32).map(|row| (row, vec![1, 2], vec![(1 << 40, 1)])).collect();
-        let check = |rows: &[(u32, Vec<u8>, Vec<(Timestamp, Diff)>)], is: fn(&Stamps) -> bool| {
+        let check = |rows: &[Row], is: fn(&Stamps) -> bool| {
             let run = run(rows);
             assert!(is(&run.blocks[0].stamps));
             assert!(run.rows().map(|row| row.stamp()).eq(rows.iter().map(|(.., stamps)| stamps[0])));

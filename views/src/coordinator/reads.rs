@@ -223,7 +223,7 @@ impl Coordinator {
             let from = if let Some((lookup, _)) = lookup
                 && let Some(index) = self.catalog.get(lookup.index.object)
             {
-                let shares = self.parts.hub.peek_keys(lookup.index, at, Some(Arc::clone(&lookup.keys)));
+                let shares = self.parts.hub.peek_keys(lookup.index, at, Some(lookup.keys.clone()));
                 let (name, schema) = (index.name.clone(), Arc::clone(&index.schema));
                 Rows::Indexed { name, schema, shares, columns: lookup.columns.clone() }
             } else if object.maintained().is_some() {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender};
-use headwater_dataflow::protocol::{Command, Response};
-use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Row, Timestamp};
+use headwater_dataflow::protocol::{Command, IndexKeys, Response};
+use headwater_dataflow::repr::{CollectionId, Delta, ObjectId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -391,7 +391,7 @@ impl State {
         self.peek_keys(collection, at, None, purpose);
     }
 
-    fn peek_keys(&mut self, collection: CollectionId, at: Timestamp, keys: Option<Arc<[Row]>>, purpose: Purpose) {
+    fn peek_keys(&mut self, collection: CollectionId, at: Timestamp, keys: Option<IndexKeys>, purpose: Purpose) {
         // A view, or a time, that is gone drops the purpose, and with it the place for the answer.
         if !self.views.get(&collection.object).is_some_and(|view| view.remembers(at)) {
             return;

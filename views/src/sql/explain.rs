@@ -62,8 +62,12 @@ pub(super) fn explain_index(index: &Index, plan: &Plan, names: &BTreeMap<Collect
 fn read_lookups(query: &str, relations: &dyn Relations) -> String {
     let Ok(read) = plan_read(query, relations) else { return String::new() };
     let line = |lookup: &IndexLookup| {
-        let (count, noun) = (lookup.keys.len(), if lookup.keys.len() == 1 { "key" } else { "keys" });
-        format!("Read now: index {} ({count} {noun} looked up, no scan)\n", lookup.name)
+        let count = lookup.keys.beginnings.len();
+        let noun = if count == 1 { "key" } else { "keys" };
+        match lookup.keys.whole {
+            true => format!("Read now: index {} ({count} {noun} looked up, no scan)\n", lookup.name),
+            false => format!("Read now: index {} (scanned for {count} beginnings of keys)\n", lookup.name),
+        }
     };
     read.lookups().values().map(line).collect()
 }

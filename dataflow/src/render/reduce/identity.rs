@@ -158,7 +158,7 @@ mod tests {
         let short = nulls.slice(0, 1);
         assert!(ids(&[long]).is_none());
         assert!(ids(&[nulls]).is_none());
-        assert!(ids(&[short.clone()]).is_some());
+        assert!(ids(std::slice::from_ref(&short)).is_some());
         assert!(ids(&[short.clone(), short.clone(), short]).is_none());
     }
 }

@@ -3,7 +3,6 @@
 //! What is fetched may be more than the query wants, never less: its conditions are evaluated all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -12,6 +11,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use headwater_dataflow::plan::Index;
+use headwater_dataflow::protocol::IndexKeys;
 use headwater_dataflow::repr::{CollectionId, Row, RowCodec};
 
 use crate::sql::provider::CollectionSource;
@@ -27,8 +27,8 @@ pub struct IndexLookup {
     pub name: String,
     /// The rows of the index.
     pub index: CollectionId,
-    /// What the wanted rows of the index begin with.
-    pub keys: Arc<[Row]>,
+    /// Which rows of the index are wanted.
+    pub keys: IndexKeys,
     /// Where each column of the collection stands in those rows.
     pub columns: Vec<usize>,
 }
@@ -64,8 +64,8 @@ pub(super) fn lookups(plan: &LogicalPlan, relations: &dyn Relations) -> Result<B
             continue;
         }
         let lookups = relations.indexes(collection).into_iter().filter_map(|index| lookup(index, &wanted));
-        // The more columns say which rows are wanted, the fewer these are.
-        if let Some((_, lookup)) = lookups.max_by_key(|(columns, _)| *columns) {
+        // Whole keys are looked up. Else, the more columns say which rows are wanted, the fewer these are.
+        if let Some((_, lookup)) = lookups.max_by_key(|(columns, lookup)| (lookup.keys.whole, *columns)) {
             found.insert(collection, lookup);
         }
     }
@@ -87,8 +87,11 @@ fn lookup(NamedIndex { name, index }: NamedIndex, wanted: &[Wanted]) -> Option<(
     }
     let place = |column: usize| index.columns.iter().position(|kept| *kept == column);
     let columns = (0..index.columns.len()).map(place).collect::<Option<_>>()?;
-    (keys.len() <= KEYS_MAX)
-        .then(|| (known, IndexLookup { name, index: index.rows, keys: keys.into_iter().collect(), columns }))
+    if keys.len() > KEYS_MAX {
+        return None;
+    }
+    let keys = IndexKeys { beginnings: keys.into_iter().collect(), whole: known == index.key };
+    Some((known, IndexLookup { name, index: index.rows, keys, columns }))
 }
 
 /// How many of the first columns of the index have values.
