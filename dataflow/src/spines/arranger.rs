@@ -1,7 +1,7 @@
 //! The writing end of an arrangement.
 //!
 //! Ticks are small: their rows lie back to back in one buffer, and numbers that begin with the rows' hashes are sorted. What
-//! outgrows the buffer, a hydration, is staged in batches that are merged like those of the arrangement.
+//! outgrows the buffer, a hydration, is staged in runs that are merged as they come.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -63,11 +63,13 @@ fn read_lookups(query: &str, relations: &dyn Relations) -> String {
     let Ok(read) = plan_read(query, relations) else { return String::new() };
     let line = |lookup: &IndexLookup| {
         let count = lookup.keys.beginnings.len();
-        let noun = if count == 1 { "key" } else { "keys" };
-        match lookup.keys.whole {
-            true => format!("Read now: index {} ({count} {noun} looked up, no scan)\n", lookup.name),
-            false => format!("Read now: index {} (scanned for {count} beginnings of keys)\n", lookup.name),
-        }
+        let how = match (lookup.keys.whole, count) {
+            (true, 1) => "1 key looked up, no scan".to_owned(),
+            (true, _) => format!("{count} keys looked up, no scan"),
+            (false, 1) => "scanned for 1 beginning of keys: its other columns have no values".to_owned(),
+            (false, _) => format!("scanned for {count} beginnings of keys: its other columns have no values"),
+        };
+        format!("Read now: index {} ({how})\n", lookup.name)
     };
     read.lookups().values().map(line).collect()
 }
