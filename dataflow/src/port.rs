@@ -24,6 +24,8 @@ use crate::repr::{Delta, Timestamp};
 
 /// Rows that wait in a replay's queue before the replay has to wait.
 const REPLAY_ROWS_MAX: usize = 200_000;
+/// With no more than so many left a replay that waits goes on: waking it for every tick costs more than a tick does.
+const REPLAY_ROWS_LOW: usize = REPLAY_ROWS_MAX / 2;
 /// Ticks that wait in the live queue before it is closed.
 const LIVE_TICKS_MAX: usize = 256;
 /// Rows that wait in the live queue before it is closed.
@@ -231,7 +233,9 @@ impl PortReader {
                 PortItem::SnapshotComplete => 0,
             };
             queues.replay_rows = queues.replay_rows.saturating_sub(rows.max(1));
-            self.shared.room.notify_all();
+            if queues.replay_rows <= REPLAY_ROWS_LOW {
+                self.shared.room.notify_all();
+            }
             return Some(item);
         }
         if !queues.following {

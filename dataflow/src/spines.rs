@@ -6,6 +6,7 @@
 
 mod arranger;
 mod batch;
+mod heads;
 mod lookup;
 mod merger;
 mod run;

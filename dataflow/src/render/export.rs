@@ -19,9 +19,7 @@ use super::import::{UpdatesByTime, codec_for};
 use super::keyed::{KeyedRows, by_worker};
 use super::{Chunks, Context, ErrorLog, Outbox, Sealed, Tokens, index};
 use crate::protocol::{DataflowDescription, Response};
-use crate::repr::{
-    Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema, hash_bytes,
-};
+use crate::repr::{Chunk, Delta, Diff, Diffs, ErrorRow, ErrorRows, ObjectId, RowCodec, Timestamp, errors_schema};
 use crate::spines::{Consolidated, RowArranger, RowTrace, Seal, for_each_update};
 
 /// What the worker keeps of a rendered dataflow.
@@ -191,10 +189,7 @@ impl Half {
         let Chunk { time, delta } = &chunk;
         let (time, updates) = (*time, delta.len());
         let rows = self.codec.encode(delta.rows.columns()).expect("a chunk has the planned types");
-        for index in 0..updates {
-            let row = rows.get(index);
-            self.arranger.insert(hash_bytes(row), row, time, delta.diffs.get(index));
-        }
+        self.arranger.insert_all(&rows, time, (0..updates).map(|index| delta.diffs.get(index)));
         self.open.push(Arrived { time, updates, chunk: (time > self.as_of).then_some(chunk) });
     }
 

@@ -5,7 +5,7 @@
 
 use std::hash::Hasher;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, BinaryArray};
 use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -63,6 +63,18 @@ impl RowBlock {
     pub fn push(&mut self, row: &[u8]) {
         self.bytes.extend_from_slice(row);
         self.ends.push(u32::try_from(self.bytes.len()).expect("a block stays far below 4 GiB"));
+    }
+
+    /// Appends the first `count` of encoded rows. Panics likewise.
+    pub(crate) fn extend(&mut self, rows: &EncodedRows, count: usize) {
+        let Encoded::Together(rows) = &rows.0 else {
+            return (0..count).for_each(|index| self.push(rows.get(index)));
+        };
+        let ends = &rows.value_offsets()[1..=count];
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&rows.value_data()[..ends.last().map_or(0, |end| *end as usize)]);
+        u32::try_from(self.bytes.len()).expect("a block stays far below 4 GiB");
+        self.ends.extend(ends.iter().map(|end| before as u32 + *end as u32));
     }
 
     /// Row `index`. Panics if there is none.
@@ -129,25 +141,40 @@ pub(crate) fn prefix(row: &[u8]) -> u128 {
 }
 
 /// Encoded rows of one batch.
-pub struct EncodedRows {
-    /// `None` when there are no columns: every row is empty.
-    rows: Option<Rows>,
+pub struct EncodedRows(Encoded);
+
+enum Encoded {
+    /// There are no columns: every row is empty.
+    Empty,
+    /// Rows back to back.
+    Together(BinaryArray),
+    /// What is beyond the offsets of these.
+    Large(Rows),
 }
 
 impl EncodedRows {
+    fn new(rows: Rows) -> EncodedRows {
+        EncodedRows(match rows.size() <= i32::MAX as usize {
+            true => Encoded::Together(rows.try_into_binary().expect("the bytes are fewer than all that the rows take")),
+            false => Encoded::Large(rows),
+        })
+    }
+
     /// The bytes of row `index`. Panics if there is none.
     #[inline]
     pub fn get(&self, index: usize) -> &[u8] {
-        match &self.rows {
-            Some(rows) => rows.row(index).data(),
-            None => &[],
+        match &self.0 {
+            Encoded::Together(rows) => rows.value(index),
+            Encoded::Empty => &[],
+            Encoded::Large(rows) => rows.row(index).data(),
         }
     }
 
     /// The length of the first row, as an estimate of that of others.
     pub(crate) fn usual_len(&self) -> usize {
-        match &self.rows {
-            Some(rows) if rows.num_rows() > 0 => rows.row(0).data().len(),
+        match &self.0 {
+            Encoded::Together(rows) if !rows.is_empty() => rows.value(0).len(),
+            Encoded::Large(rows) => rows.row_len(0),
             _ => 0,
         }
     }
@@ -187,11 +214,10 @@ impl RowCodec {
     /// # Errors
     /// Columns of other types than the codec's.
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedRows, ArrowError> {
-        let rows = match &self.converter {
-            Some((converter, _)) => Some(converter.convert_columns(columns)?),
-            None => None,
-        };
-        Ok(EncodedRows { rows })
+        match &self.converter {
+            Some((converter, _)) => Ok(EncodedRows::new(converter.convert_columns(columns)?)),
+            None => Ok(EncodedRows(Encoded::Empty)),
+        }
     }
 
     /// Decodes rows that this codec, or one for the same types, encoded.

@@ -18,7 +18,7 @@ use super::batch::Batch;
 use super::merger::merged;
 use super::run::{RowUpdates, Run, RunBuilder, consolidate, order};
 use super::{EXERTION, RowBatch, RowSpine, RowTrace};
-use crate::repr::{Diff, Row, RowBlock, Timestamp};
+use crate::repr::{Diff, EncodedRows, Row, RowBlock, Timestamp, hash_bytes};
 
 /// Updates that the buffer holds: what several large ticks bring that are closed together. Sorting as many takes a few
 /// milliseconds.
@@ -73,6 +73,19 @@ impl RowArranger {
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64, row: &[u8], time: Timestamp, diff: Diff) {
         self.buffer.push(order(hash), row, time, diff);
+        if self.buffer.entries.len() >= BUFFERED_MAX {
+            self.stage();
+        }
+    }
+
+    /// Takes as many updates of one time, in the order of the rows, as there are diffs, each under the hash of its whole row.
+    pub(crate) fn insert_all(
+        &mut self,
+        rows: &EncodedRows,
+        time: Timestamp,
+        diffs: impl ExactSizeIterator<Item = Diff>,
+    ) {
+        self.buffer.push_all(rows, time, diffs);
         if self.buffer.entries.len() >= BUFFERED_MAX {
             self.stage();
         }
@@ -229,6 +242,16 @@ impl Buffer {
         self.entries.push(u64::from(order) << 32 | u64::from(update));
     }
 
+    /// The same with several, under the hashes of their rows.
+    fn push_all(&mut self, rows: &EncodedRows, time: Timestamp, diffs: impl ExactSizeIterator<Item = Diff>) {
+        let (first, count) = (self.stamps.len(), diffs.len());
+        u32::try_from(first + count).expect("the buffer is small");
+        self.rows.extend(rows, count);
+        self.stamps.extend(diffs.map(|diff| (time, diff)));
+        let entry = |index: usize| u64::from(order(hash_bytes(rows.get(index)))) << 32 | (first + index) as u64;
+        self.entries.extend((0..count).map(entry));
+    }
+
     /// Takes everything before `upper`, consolidated, as a run; nothing if that is nothing. What stays keeps its order.
     fn seal(&mut self, upper: AntichainRef<'_, Timestamp>, consolidated: &mut Consolidated) -> Option<Run> {
         if self.entries.is_empty() {
@@ -332,7 +355,6 @@ mod tests {
 
     use super::super::for_each_update;
     use super::*;
-    use crate::repr::hash_bytes;
 
     /// What a batch holds, by row and time.
     fn updates(batch: Option<RowBatch>) -> Vec<((Vec<u8>, Timestamp), Diff)> {

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use timely::progress::frontier::AntichainRef;
 
 use super::batch::Batch;
+use super::heads::Heads;
 use super::run::{Place, RowUpdates, Run, RunBuilder, consolidate};
 use crate::repr::{Diff, Timestamp};
 
@@ -82,18 +83,17 @@ impl RunMerger {
 
     /// Merges until the fuel is used up or, with fuel left, everything is done.
     fn work(&mut self, runs: &[&Run], fuel: &mut isize) {
-        let mut heads = Heads::new(runs, &self.places);
+        let mut heads = Heads::new(runs.iter().zip(&self.places).map(|(run, place)| run.at(*place)));
+        let mut rows = Vec::with_capacity(runs.len());
         while *fuel > 0 {
-            let Some((least, alone)) = heads.least() else { break };
-            *fuel -= match alone {
-                true => {
-                    let row = heads.take(least);
-                    self.copy(row)
-                }
-                false => self.unite(&mut heads),
-            };
+            heads.take_order(&mut rows);
+            match rows.as_slice() {
+                [] => break,
+                [row] => *fuel -= self.copy(*row),
+                rows => rows.chunk_by(|a, b| a.bytes == b.bytes).for_each(|equal| *fuel -= self.unite(equal)),
+            }
         }
-        for (place, (head, run)) in self.places.iter_mut().zip(heads.rows.iter().zip(runs)) {
+        for (place, (head, run)) in self.places.iter_mut().zip(heads.rows().iter().zip(runs)) {
             *place = head.map_or(run.end(), RowUpdates::place);
         }
     }
@@ -106,83 +106,23 @@ impl RunMerger {
     /// Takes over a row that only one run has. Returns how many updates it looked at.
     #[inline]
     fn copy(&mut self, row: RowUpdates<'_>) -> isize {
-        if row.len() == 1 {
-            let (time, diff) = row.stamp();
-            self.builder.push(row.order, row.bytes, (time.max(self.since), diff));
-            return 1;
+        if row.len() > 1 {
+            return self.unite(&[row]);
         }
-        self.stamps.clear();
-        self.gather(row);
-        self.close(row)
+        let (time, diff) = row.stamp();
+        self.builder.push(row.order, row.bytes, (time.max(self.since), diff));
+        1
     }
 
-    /// Takes over the first of several rows that share the least order, from all runs that have it.
-    fn unite(&mut self, heads: &mut Heads<'_>) -> isize {
-        let row = heads.rows.iter().flatten().copied().min_by(RowUpdates::cmp).expect("some share an order");
-        self.stamps.clear();
-        for index in 0..heads.rows.len() {
-            if heads.rows[index].is_some_and(|head| head.cmp(&row).is_eq()) {
-                self.gather(heads.take(index));
-            }
-        }
-        self.close(row)
-    }
-
-    fn gather(&mut self, row: RowUpdates<'_>) {
+    /// Takes over a row that several runs have. Returns how many updates it looked at.
+    fn unite(&mut self, rows: &[RowUpdates<'_>]) -> isize {
         let since = self.since;
-        self.stamps.extend(row.stamps().map(|(time, diff)| (time.max(since), diff)));
-    }
-
-    fn close(&mut self, row: RowUpdates<'_>) -> isize {
+        self.stamps.clear();
+        self.stamps.extend(rows.iter().flat_map(|row| row.stamps()).map(|(time, diff)| (time.max(since), diff)));
         let looked_at = self.stamps.len();
         consolidate(&mut self.stamps);
-        self.builder.push_all(row.order, row.bytes, &self.stamps);
+        self.builder.push_all(rows[0].order, rows[0].bytes, &self.stamps);
         isize::try_from(looked_at).expect("updates are in memory")
-    }
-}
-
-/// What comes next of several runs.
-struct Heads<'a> {
-    rows: SmallVec<[Option<RowUpdates<'a>>; 16]>,
-    /// The orders of the rows, greater than any where a run has ended. They alone are compared, side by side.
-    orders: SmallVec<[u64; 16]>,
-}
-
-/// The order of a run that has ended.
-const ENDED: u64 = u64::MAX;
-
-impl<'a> Heads<'a> {
-    fn new(runs: &[&'a Run], places: &[Place]) -> Heads<'a> {
-        let rows: SmallVec<[_; 16]> = runs.iter().zip(places).map(|(run, place)| run.at(*place)).collect();
-        let orders = rows.iter().map(|row| row.map_or(ENDED, |row| u64::from(row.order))).collect();
-        Heads { rows, orders }
-    }
-
-    /// Which run has the least order, and whether it is the only one; nothing if all have ended.
-    #[inline]
-    fn least(&self) -> Option<(usize, bool)> {
-        if let [left, right] = self.orders.as_slice() {
-            return match left.cmp(right) {
-                std::cmp::Ordering::Less => Some((0, true)),
-                std::cmp::Ordering::Greater => Some((1, true)),
-                std::cmp::Ordering::Equal => (*left != ENDED).then_some((0, false)),
-            };
-        }
-        let least = *self.orders.iter().min()?;
-        if least == ENDED {
-            return None;
-        }
-        let first = self.orders.iter().position(|order| *order == least)?;
-        Some((first, !self.orders[first + 1..].contains(&least)))
-    }
-
-    /// The row of a run, and goes on in that run.
-    #[inline]
-    fn take(&mut self, index: usize) -> RowUpdates<'a> {
-        let row = self.rows[index].expect("a run that has not ended");
-        self.rows[index] = row.next();
-        self.orders[index] = self.rows[index].map_or(ENDED, |row| u64::from(row.order));
-        row
     }
 }
 

@@ -6,8 +6,6 @@
 //!
 //! A run is a list of blocks, so that merging neither asks for large stretches of fresh memory nor copies what has grown.
 
-use std::cmp::Ordering;
-
 use crate::figures::Held;
 use crate::repr::{Diff, Timestamp};
 
@@ -227,12 +225,6 @@ impl<'a> RowUpdates<'a> {
     pub(super) fn count_at(self, at: Timestamp) -> Diff {
         self.stamps().filter(|(time, _)| *time <= at).map(|(_, diff)| diff).sum()
     }
-
-    /// Where it stands among rows of other runs.
-    #[inline]
-    pub(super) fn cmp(&self, other: &RowUpdates<'_>) -> Ordering {
-        self.order.cmp(&other.order).then_with(|| self.bytes.cmp(other.bytes))
-    }
 }
 
 /// A row's place in a run.
@@ -378,6 +370,12 @@ impl RunBuilder {
 /// Adds up updates of equal times, and leaves them in the order of times without those that cancel.
 #[inline]
 pub(super) fn consolidate(stamps: &mut Vec<(Timestamp, Diff)>) {
+    if let [(first, come), (second, gone)] = stamps.as_slice() {
+        // A row that has gone, which is what merging meets most.
+        if first == second && come + gone == 0 {
+            return stamps.clear();
+        }
+    }
     if stamps.len() > 1 {
         stamps.sort_unstable_by_key(|(time, _)| *time);
         stamps.dedup_by(|next, kept| {

@@ -1,8 +1,7 @@
-//! Groups of which only the first of each partition, in the order of one aggregate, can be of use above.
-//!
-//! Each partition has a floor: groups that score less stay in the table, and nobody hears of them. The floor falls when fewer
-//! groups than are asked for score as much, and rises when there are far more: to where some are to spare, so that neither
-//! happens often (K. Yi, H. Yu, J. Yang, G. Xia, Y. Chen, "Efficient Maintenance of Materialized Top-k Views", ICDE 2003).
+//! Groups of which only the first of each partition, in the order of one aggregate, can be of use above: they are let out, and
+//! nobody hears of the others.
+
+mod partition;
 
 use super::answer::code;
 use super::groups::SlotTable;
@@ -10,23 +9,8 @@ use super::layout::{Kind, Layout, Slots};
 use crate::plan::BestGroups;
 use crate::repr::{RowCodec, hash_bytes};
 use crate::state::KeyTable;
-
-/// The groups of one partition.
-#[derive(Default)]
-struct Partition {
-    groups: Vec<u32>,
-    /// Groups that score at least this are let out; before the open time it was `before`.
-    floor: i128,
-    before: i128,
-    /// How many are, and beyond how many the floor rises.
-    out: usize,
-    most: usize,
-    /// Whether it is among those that are looked at when the time ends.
-    noted: bool,
-}
-
-/// The score of a group whose answer cannot be represented: it is let out, to become an error, and counts for nothing.
-const FAILED: i128 = i128::MAX;
+pub(super) use partition::Score;
+use partition::{Bounds, FAILED, Partition};
 
 /// Which groups are let out.
 pub(super) struct Best {
@@ -37,18 +21,13 @@ pub(super) struct Best {
     nulls_first: bool,
     /// The columns of the groups that divide them.
     divided_by: Vec<usize>,
-    /// A floor is set so that this many are let out.
-    wanted: usize,
-    /// With fewer the floor falls, and with more than this it rises.
-    least: usize,
-    most: usize,
+    bounds: Bounds,
     keys: RowCodec,
     codec: RowCodec,
     names: KeyTable,
     partitions: Vec<Partition>,
+    /// Partitions with changes at the open time that matter, and those that have lost all groups.
     noted: Vec<u32>,
-    /// Partitions whose floor has moved at the open time, and those that have lost all groups.
-    moved: Vec<u32>,
     empty: Vec<u32>,
 }
 
@@ -81,8 +60,6 @@ impl Best {
             _ => false,
         };
         let exact = |slots: &&Slots| matches!(slots.kind, Kind::SumExact | Kind::AvgDecimal { .. });
-        let least = usize::try_from(best.rows).unwrap_or(0);
-        let wanted = least.saturating_mul(2).saturating_add(2);
         let types = best.partition.iter().map(|column| &layout.key_types[*column]);
         ordered.then(|| Best {
             fallible: layout.aggregates.iter().filter(exact).filter(|slots| slots.slot != by.slot).cloned().collect(),
@@ -90,29 +67,26 @@ impl Best {
             descending: best.descending,
             nulls_first: best.nulls_first,
             divided_by: best.partition.clone(),
-            wanted,
-            least,
-            most: wanted.saturating_mul(2).saturating_add(2),
+            bounds: Bounds::new(best.rows),
             keys: RowCodec::new(&layout.key_types).unwrap_or_else(|error| panic!("{error}")),
             codec: RowCodec::new(types).unwrap_or_else(|error| panic!("{error}")),
             names: KeyTable::default(),
             partitions: Vec::new(),
             noted: Vec::new(),
-            moved: Vec::new(),
             empty: Vec::new(),
         })
     }
 
     /// How early a group comes: what scores more comes first; among equal scores the order above decides.
     #[inline]
-    pub(super) fn score(&self, slots: &[i64]) -> i128 {
+    pub(super) fn score(&self, slots: &[i64]) -> Score {
         if self.fallible.iter().any(|other| code(other, slots).is_err()) {
             return FAILED;
         }
         match code(&self.by, slots) {
             Err(_) => FAILED,
             Ok(None) if self.nulls_first => FAILED - 1,
-            Ok(None) => i128::MIN,
+            Ok(None) => Score::MIN,
             Ok(Some(code)) if self.descending => code,
             Ok(Some(code)) => !code,
         }
@@ -130,7 +104,7 @@ impl Best {
             let name = names.get(index);
             let (partition, inserted) = self.names.find_or_insert(hash_bytes(name), name);
             if inserted {
-                let new = Partition { floor: i128::MIN, before: i128::MIN, most: self.most, ..Partition::default() };
+                let new = Partition::new(&self.bounds);
                 match self.partitions.get_mut(partition as usize) {
                     Some(place) => *place = new,
                     None => self.partitions.push(new),
@@ -143,17 +117,16 @@ impl Best {
         }
     }
 
-    /// Notes that the score of a group of partition `at` was `old` before the open time and is `new` now; `None` where it does
-    /// not exist.
-    pub(super) fn change(&mut self, at: u32, old: Option<i128>, new: Option<i128>) {
+    /// Notes that a group of partition `at` scored `old` before the open time and scores `new` now; `None` where it does not
+    /// exist. Returns whether it may be let out or have been.
+    #[inline]
+    pub(super) fn change(&mut self, at: u32, group: u32, old: Option<Score>, new: Option<Score>) -> bool {
         let partition = &mut self.partitions[at as usize];
-        let floor = partition.floor;
-        let out = |score: Option<i128>| usize::from(score.is_some_and(|score| score >= floor && score != FAILED));
-        partition.out = partition.out + out(new) - out(old);
-        if !partition.noted && (partition.out < self.least || partition.out > partition.most) {
-            partition.noted = true;
+        let matters = partition.change(group, old, new);
+        if matters && partition.is_first_change() {
             self.noted.push(at);
         }
+        matters
     }
 
     /// Forgets a group that has gone, after [`Best::change`].
@@ -168,54 +141,34 @@ impl Best {
         }
     }
 
-    /// Moves the floors that no longer fit. Calls `visit` with every group whose side of the floor changes by that, and
-    /// whether it is let out now.
-    pub(super) fn move_floors<'a>(&mut self, slots: impl Fn(u32) -> &'a [i64], mut visit: impl FnMut(u32, bool)) {
-        for at in std::mem::take(&mut self.noted) {
-            let scores = self.partitions[at as usize].groups.iter().map(|group| (self.score(slots(*group)), *group));
-            let mut scores: Vec<(i128, u32)> = scores.filter(|(score, _)| *score != FAILED).collect();
-            let partition = &mut self.partitions[at as usize];
-            partition.noted = false;
-            let few = partition.out < self.least;
-            if few && partition.out == scores.len() || !few && partition.out <= partition.most {
-                continue;
-            }
-            partition.floor = match scores.len() > self.wanted {
-                true => scores.select_nth_unstable_by(self.wanted - 1, |a, b| b.cmp(a)).1.0,
-                false => i128::MIN,
-            };
-            partition.out = 0;
-            for (score, group) in scores {
-                let (before, now) = (score >= partition.before, score >= partition.floor);
-                partition.out += usize::from(now);
-                if before != now {
-                    visit(group, now);
-                }
-            }
-            // Equal scores are not parted.
-            partition.most = self.most.max(partition.out.saturating_mul(2));
-            self.moved.push(at);
+    /// Decides what is let out after all changes of the open time. Calls `visit` with every group of which that changes though
+    /// its score has not, and whether it is let out now; and with others, of which [`Best::lets_out`] tells.
+    pub(super) fn settle<'a>(&mut self, slots: impl Fn(u32) -> &'a [i64], mut visit: impl FnMut(u32, bool)) {
+        for at in &self.noted {
+            // Scores are told by what stands beside the partitions.
+            let mut partition = std::mem::replace(&mut self.partitions[*at as usize], Partition::new(&self.bounds));
+            partition.settle(&self.bounds, |group| self.score(slots(group)), &mut visit);
+            self.partitions[*at as usize] = partition;
         }
     }
 
-    /// Whether a group of a partition was let out before the open time, and whether it is now.
+    /// Whether a group of a partition was let out before the open time, and whether it is now, if [`Best::change`] has said that
+    /// it may be.
     #[inline]
-    pub(super) fn lets_out(&self, partition: u32, old: Option<i128>, new: Option<i128>) -> (bool, bool) {
-        let partition = &self.partitions[partition as usize];
-        (old.is_some_and(|old| old >= partition.before), new.is_some_and(|new| new >= partition.floor))
+    pub(super) fn lets_out(&self, partition: u32, old: Option<Score>, new: Option<Score>) -> (bool, bool) {
+        self.partitions[partition as usize].lets_out(old, new)
     }
 
     /// Ends the open time.
     pub(super) fn finish_time(&mut self) {
-        for at in self.moved.drain(..) {
-            let partition = &mut self.partitions[at as usize];
-            partition.before = partition.floor;
+        for at in self.noted.drain(..) {
+            self.partitions[at as usize].finish_time();
         }
         self.empty.sort_unstable();
         self.empty.dedup();
         for at in self.empty.drain(..) {
             if self.partitions[at as usize].groups.is_empty() {
-                self.partitions[at as usize] = Partition::default();
+                self.partitions[at as usize] = Partition::new(&self.bounds);
                 self.names.remove(at);
             }
         }

@@ -5,7 +5,7 @@ use arrow::compute::take;
 use arrow::datatypes::DataType;
 
 use super::identity::{Identities, RowKeys};
-use crate::repr::{EncodedRows, RowCodec, hash_bytes};
+use crate::repr::{EncodedRows, RowBlock, RowCodec, hash_bytes};
 
 /// Below so many rows numbers are not worth their making.
 const FEW: usize = 16;
@@ -24,6 +24,9 @@ pub(super) struct GroupFinder {
     pub(super) of_row: Vec<u32>,
 }
 
+/// Hashes of keys, and the keys.
+type HashedKeys = (Vec<u64>, RowBlock);
+
 /// The keys of a chunk's groups.
 pub(super) struct GroupKeys {
     keys: EncodedRows,
@@ -36,6 +39,22 @@ impl GroupKeys {
     /// The number of groups.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// The hashes and the bytes of all groups' keys, and, below a join, those of their join keys.
+    pub(super) fn all(&self) -> (HashedKeys, HashedKeys) {
+        let keys = |rows: &EncodedRows| {
+            let mut keys = RowBlock::with_capacity(self.len(), self.len() * rows.usual_len());
+            // Groups are numbered in the order of their first rows: these may be all rows.
+            match self.groups.last().is_none_or(|(_, row)| *row as usize + 1 == self.len()) {
+                true => keys.extend(rows, self.len()),
+                false => self.groups.iter().for_each(|(_, row)| keys.push(rows.get(*row as usize))),
+            }
+            keys
+        };
+        let join_keys = self.join.as_ref().map(keys).unwrap_or_default();
+        let join_hashes = join_keys.iter().map(hash_bytes).collect();
+        ((self.groups.iter().map(|(hash, _)| *hash).collect(), keys(&self.keys)), (join_hashes, join_keys))
     }
 
     /// The hash and the bytes of each group's key, and, below a join, those of its join key.

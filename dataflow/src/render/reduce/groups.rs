@@ -3,7 +3,7 @@
 use prefetch_index::prefetch_index;
 
 use super::answer::{Answer, AnswerBuilder, Pick};
-use super::best::{Best, partition};
+use super::best::{Best, Score, partition};
 use super::layout::{Layout, ROWS};
 use super::partial::{PartialGroups, Values};
 use crate::figures::Held;
@@ -72,12 +72,12 @@ impl Holds for Groups {
     }
 }
 
-/// The scores that a touched group had before the open time and has now.
-#[derive(Clone, Copy)]
+/// The scores that a touched group had before the open time and has now, if they matter.
 struct Scores {
+    touched: usize,
     partition: u32,
-    old: Option<i128>,
-    new: Option<i128>,
+    old: Option<Score>,
+    new: Option<Score>,
 }
 
 /// All groups of one worker.
@@ -294,42 +294,42 @@ impl Groups {
         let fresh = touched.iter().filter(|(group, existed)| !existed && self.slots.get(*group)[ROWS] > 0);
         let fresh: Vec<u32> = fresh.map(|(group, _)| *group).collect();
         best.enter(&fresh, |group| self.keys.key(group), &mut self.slots);
-        let mut scores: Vec<Scores> = Vec::with_capacity(touched.len());
+        let mut scores: Vec<Scores> = Vec::new();
         for (index, (group, existed)) in touched.iter().enumerate() {
             self.warm_touched(touched, index);
-            let record = self.slots.get(*group);
+            let record = self.slots.get_mut(*group);
             let old = existed.then(|| best.score(&self.old[index * width..(index + 1) * width]));
             let new = (record[ROWS] > 0).then(|| best.score(record));
+            if old.is_none() && new.is_none() {
+                continue;
+            }
             let partition = partition(record);
-            scores.push(Scores { partition, old, new });
-            if old != new {
-                best.change(partition, old, new);
+            if best.change(partition, *group, old, new) {
+                // No epoch is negative: so it is told from others of the partition.
+                record[width] = -self.epoch;
+                scores.push(Scores { touched: index, partition, old, new });
             }
             if old.is_some() && new.is_none() {
                 best.leave(*group, &mut self.slots);
             }
         }
         let mut picks: Vec<Pick> = Vec::new();
-        best.move_floors(
+        best.settle(
             |group| self.slots.get(group),
             |group, now| {
-                // Touched groups are looked at below.
-                if self.slots.get(group)[width] != self.epoch {
+                if self.slots.get(group)[width] != -self.epoch {
                     picks.push(Pick::now(group, 0, if now { 1 } else { -1 }));
                 }
             },
         );
-        for (index, (group, _)) in touched.iter().enumerate() {
-            let Scores { partition, old, new } = scores[index];
-            if old.is_none() && new.is_none() {
-                continue;
-            }
+        for Scores { touched: index, partition, old, new } in scores {
             let (before, now) = best.lets_out(partition, old, new);
-            if before && now && !self.outcome(index, *group).1 {
+            let (group, _) = touched[index];
+            if before && now && !self.outcome(index, group).1 {
                 continue;
             }
-            picks.extend(before.then(|| Pick::before(*group, index)));
-            picks.extend(now.then(|| Pick::now(*group, index, 1)));
+            picks.extend(before.then(|| Pick::before(group, index)));
+            picks.extend(now.then(|| Pick::now(group, index, 1)));
         }
         best.finish_time();
         picks

@@ -134,6 +134,13 @@ impl Preaggregator {
         values: Vec<Values>,
         peers: usize,
     ) -> Vec<PartialGroups> {
+        if keys.len() == 0 {
+            return Vec::new();
+        }
+        if peers == 1 {
+            let ((hashes, keys), (join_hashes, join_keys)) = keys.all();
+            return vec![PartialGroups { worker: 0, time, keys, hashes, join_keys, join_hashes, slots, values }];
+        }
         let width = self.layout.slots;
         let expected = keys.len() / peers;
         let empty: Vec<Values> = self.layout.aggregates.iter().filter_map(Values::empty).collect();
@@ -142,6 +149,7 @@ impl Preaggregator {
                 worker,
                 time,
                 hashes: Vec::with_capacity(expected),
+                slots: Vec::with_capacity(expected * width),
                 values: empty.clone(),
                 ..PartialGroups::default()
             })
@@ -158,20 +166,10 @@ impl Preaggregator {
             routes.push((worker, block.hashes.len() as u32));
             block.hashes.push(hash);
             block.keys.push(key);
-            if peers > 1 {
-                block.slots.extend_from_slice(&slots[group * width..(group + 1) * width]);
-            }
-        }
-        if peers == 1 {
-            // One block, whose groups stand in the order of the chunk's groups.
-            blocks[0].slots = slots;
+            block.slots.extend_from_slice(&slots[group * width..(group + 1) * width]);
         }
         for (index, values) in values.into_iter().enumerate() {
-            if peers == 1 {
-                blocks[0].values[index] = values;
-            } else {
-                split(values, index, &routes, &mut blocks);
-            }
+            split(values, index, &routes, &mut blocks);
         }
         blocks.retain(|block| !block.hashes.is_empty());
         blocks
