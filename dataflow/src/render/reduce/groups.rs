@@ -255,7 +255,8 @@ impl Groups {
             self.builder.build(&self.layout, picks, keys, slots, bytes, &mut emit);
         }
         for (group, _) in &touched {
-            if self.global != Some(*group) && self.slots.get(*group)[..width] == *self.empty {
+            let slots = &self.slots.get(*group)[..width];
+            if self.global != Some(*group) && slots[ROWS] == 0 && *slots == *self.empty {
                 for beside in &mut self.beside {
                     beside.reset(*group);
                 }
