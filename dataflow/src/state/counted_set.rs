@@ -1,7 +1,7 @@
 //! Counted sets of values, one per group, in one table: what COUNT(DISTINCT) remembers.
 //!
 //! Places are keyed by (slot of the group, code of the value), so that the group's key never stands here. A place of a
-//! 64-bit code has sixteen bytes: four share a line of memory, where searches begin at the first, so that most touch no other.
+//! 64-bit code has sixteen bytes: four share a line of memory, and most searches touch one.
 
 use std::collections::BTreeMap;
 
@@ -44,21 +44,16 @@ struct Place<C> {
 
 const GREAT: i32 = i32::MIN;
 
-const LINE_PLACES: usize = 4;
-
-/// Places that lie in one line of memory, or from the beginning of one.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-struct Line<C>([Place<C>; LINE_PLACES]);
-
 struct Part<C> {
     /// A power of two of them. A value's home is given by high bits of its hash, so that growth walks the old places and the
     /// new ones in order.
-    lines: Vec<Line<C>>,
+    places: Vec<Place<C>>,
     len: usize,
 }
 
-const LINES_MIN: usize = 4;
+/// How many places further than its first one a search is expected to reach.
+const AHEAD: usize = 3;
+
 const PARTS: usize = 1 << PART_BITS;
 const PART_BITS: u32 = 6;
 
@@ -72,7 +67,7 @@ pub(crate) struct CountedSet<C> {
 impl<C: Code> Default for CountedSet<C> {
     fn default() -> Self {
         // 64 parts spread growth over many ticks.
-        let parts = (0..PARTS).map(|_| Part { lines: vec![Line::default(); LINES_MIN], len: 0 }).collect();
+        let parts = (0..PARTS).map(|_| Part { places: vec![Place::default(); 16], len: 0 }).collect();
         CountedSet { parts, great: BTreeMap::new() }
     }
 }
@@ -83,12 +78,15 @@ impl<C: Code> CountedSet<C> {
     pub(crate) fn warm(&self, group: u32, code: C) {
         let hash = code.hash(group);
         let part = &self.parts[part_of(hash)];
-        prefetch_index(&part.lines, part.home(hash) / LINE_PLACES);
+        let home = part.home(hash);
+        // A search goes on to the right, and often into the next line.
+        prefetch_index(&part.places, home);
+        prefetch_index(&part.places, (home + AHEAD) & (part.places.len() - 1));
     }
 
     /// The memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.lines.len()).sum::<usize>() * size_of::<Line<C>>()
+        self.parts.iter().map(|part| part.places.len()).sum::<usize>() * size_of::<Place<C>>()
     }
 
     /// Adds `diff` to the count of `code` in `group` and returns the count before and after.
@@ -96,13 +94,13 @@ impl<C: Code> CountedSet<C> {
     pub(crate) fn add(&mut self, group: u32, code: C, diff: i64) -> (i64, i64) {
         let hash = code.hash(group);
         let part = &mut self.parts[part_of(hash)];
-        if part.len * 4 >= part.places() * 3 {
+        if part.len * 4 >= part.places.len() * 3 {
             part.grow();
         }
-        let mask = part.places() - 1;
+        let mask = part.places.len() - 1;
         let mut position = part.home(hash);
         loop {
-            let place = &mut part.lines[position / LINE_PLACES].0[position % LINE_PLACES];
+            let place = &mut part.places[position];
             if place.count == 0 {
                 *place = Place { code, group, count: 0 };
                 part.len += 1;
@@ -136,53 +134,42 @@ fn part_of(hash: u64) -> usize {
 }
 
 impl<C: Code> Part<C> {
-    /// How many places there are.
-    #[inline]
-    fn places(&self) -> usize {
-        self.lines.len() * LINE_PLACES
-    }
-
-    #[inline]
-    fn get_mut(&mut self, position: usize) -> &mut Place<C> {
-        &mut self.lines[position / LINE_PLACES].0[position % LINE_PLACES]
-    }
-
     /// Where the search for what hashes to `hash` begins.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        ((hash << PART_BITS) >> (64 - self.lines.len().trailing_zeros())) as usize * LINE_PLACES
+        ((hash << PART_BITS) >> (64 - self.places.len().trailing_zeros())) as usize
     }
 
     /// Closes the gap at `hole`, so that no probe sequence is interrupted.
     fn close(&mut self, mut hole: usize) {
-        let mask = self.places() - 1;
+        let mask = self.places.len() - 1;
         self.len -= 1;
         let mut next = hole;
         loop {
             next = (next + 1) & mask;
-            let place = *self.get_mut(next);
+            let place = self.places[next];
             if place.count == 0 {
                 return;
             }
             let home = self.home(place.code.hash(place.group));
             if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
-                *self.get_mut(hole) = place;
-                self.get_mut(next).count = 0;
+                self.places[hole] = place;
+                self.places[next].count = 0;
                 hole = next;
             }
         }
     }
 
     fn grow(&mut self) {
-        let doubled = self.lines.len() * 2;
-        let old = std::mem::replace(&mut self.lines, vec![Line::default(); doubled]);
-        let mask = self.places() - 1;
-        for place in old.into_iter().flat_map(|line| line.0).filter(|place| place.count != 0) {
+        let doubled = self.places.len() * 2;
+        let old = std::mem::replace(&mut self.places, vec![Place::default(); doubled]);
+        let mask = doubled - 1;
+        for place in old.into_iter().filter(|place| place.count != 0) {
             let mut position = self.home(place.code.hash(place.group));
-            while self.get_mut(position).count != 0 {
+            while self.places[position].count != 0 {
                 position = (position + 1) & mask;
             }
-            *self.get_mut(position) = place;
+            self.places[position] = place;
         }
     }
 }
