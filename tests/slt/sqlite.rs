@@ -14,7 +14,8 @@ pub(super) fn cell(letter: char, value: &Value, data_type: &DataType) -> String 
     match letter {
         'I' => match value {
             Value::Boolean(value) => i64::from(*value).to_string(),
-            Value::Double(bits) => format!("{:.0}", f64::from_bits(*bits).trunc()),
+            // An integer has one zero.
+            Value::Double(bits) => format!("{:.0}", f64::from_bits(*bits).trunc() + 0.0),
             Value::Decimal(value, scale) => (value / 10i128.pow(u32::from(scale.unsigned_abs()))).to_string(),
             // SQLite reads a text as the number that it begins with.
             Value::Text(text) => beginning(text).split_once('.').map_or(beginning(text), |(whole, _)| whole).to_owned(),
@@ -64,4 +65,10 @@ pub(super) fn hash(values: &[String]) -> String {
         hash.update(b"\n");
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn floats_in_columns_of_integers_are_cut_off() {
+    let cut = |value: f64| cell('I', &Value::Double(value.to_bits()), &DataType::Float64);
+    assert_eq!([-0.2, -2.9, 0.7, 3.0].map(cut), ["0", "-2", "0", "3"]);
 }
