@@ -96,7 +96,7 @@ pub(crate) fn import_rows<'scope>(
 /// Calls `visit` with every (row, time, diff) of a batch, row after row.
 pub(crate) fn for_each_update(batch: &Batch, mut visit: impl FnMut(&[u8], Timestamp, Diff)) {
     for row in batch.runs().iter().flat_map(|run| run.rows()) {
-        row.stamps().for_each(|(time, diff)| visit(row.bytes, time, diff));
+        row.stamps().for_each(|(time, diff)| visit(row.bytes(), time, diff));
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn for_each_imported(batch: &ImportedBatch, mut visit: impl FnMut(&[u
         stamps.extend(row.stamps());
         stamps.retain_mut(|(time, _)| batch.advance_time(time));
         run::consolidate(&mut stamps);
-        stamps.iter().for_each(|(time, diff)| visit(row.bytes, *time, *diff));
+        stamps.iter().for_each(|(time, diff)| visit(row.bytes(), *time, *diff));
     }
 }
 

@@ -12,6 +12,7 @@ mod identity;
 mod join;
 mod layout;
 mod partial;
+mod records;
 mod slots;
 
 use arrow::datatypes::SchemaRef;

@@ -123,8 +123,8 @@ impl RowArranger {
             stamps.clear();
             stamps.extend(row.stamps());
             let (before, after) = stamps.split_at(stamps.partition_point(|(time, _)| !upper.less_equal(time)));
-            closed.push_all(row.order, row.bytes, before);
-            open.push_all(row.order, row.bytes, after);
+            closed.push_all(row.order(), row.bytes(), before);
+            open.push_all(row.order(), row.bytes(), after);
         }
         self.staged.extend(open.finish());
         closed.finish()

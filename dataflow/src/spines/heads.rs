@@ -2,7 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::run::RowUpdates;
+use super::run::{Cursor, RowUpdates};
 
 /// The rows of several runs, from the least order to the greatest.
 ///
@@ -10,7 +10,7 @@ use super::run::RowUpdates;
 /// to, so that a step costs the logarithm of the runs (D. Knuth, The Art of Computer Programming, vol. 3, 5.4.1).
 pub(super) struct Heads<'a> {
     /// What comes next of each run.
-    rows: SmallVec<[Option<RowUpdates<'a>>; 16]>,
+    cursors: SmallVec<[Cursor<'a>; 16]>,
     /// Entries in a complete binary tree, whose node 1 is the root and whose node n has 2n and 2n + 1 below it: the runs' own
     /// are its leaves, and any other is the lesser of both below.
     tree: SmallVec<[u64; 32]>,
@@ -22,25 +22,25 @@ const RUN_BITS: u32 = 16;
 const ENDED: u64 = u64::MAX;
 
 #[inline]
-fn entry(row: Option<RowUpdates<'_>>, run: usize) -> u64 {
-    row.map_or(ENDED, |row| u64::from(row.order) << RUN_BITS | run as u64)
+fn entry(cursor: &Cursor<'_>, run: usize) -> u64 {
+    cursor.order().map_or(ENDED, |order| u64::from(order) << RUN_BITS | run as u64)
 }
 
 impl<'a> Heads<'a> {
-    /// Begins with the given rows, each of a run of its own, of which there are at most 2^16.
-    pub(super) fn new(rows: impl Iterator<Item = Option<RowUpdates<'a>>>) -> Heads<'a> {
-        let rows: SmallVec<[_; 16]> = rows.collect();
-        assert!(rows.len() <= 1 << RUN_BITS, "an arrangement has few runs");
-        let leaves = rows.len().next_power_of_two();
+    /// Begins where the cursors stand, of which there are at most 2^16.
+    pub(super) fn new(cursors: impl Iterator<Item = Cursor<'a>>) -> Heads<'a> {
+        let cursors: SmallVec<[_; 16]> = cursors.collect();
+        assert!(cursors.len() <= 1 << RUN_BITS, "an arrangement has few runs");
+        let leaves = cursors.len().next_power_of_two();
         let mut tree: SmallVec<[u64; 32]> = smallvec![ENDED; 2 * leaves];
-        rows.iter().enumerate().for_each(|(run, row)| tree[leaves + run] = entry(*row, run));
+        cursors.iter().enumerate().for_each(|(run, cursor)| tree[leaves + run] = entry(cursor, run));
         (1..leaves).rev().for_each(|node| tree[node] = tree[2 * node].min(tree[2 * node + 1]));
-        Heads { rows, tree }
+        Heads { cursors, tree }
     }
 
-    /// What comes next of each run, in the order in which they were given.
-    pub(super) fn rows(&self) -> &[Option<RowUpdates<'a>>] {
-        &self.rows
+    /// Where each run stands, in the order in which they were given.
+    pub(super) fn cursors(&self) -> &[Cursor<'a>] {
+        &self.cursors
     }
 
     /// The order that comes next, above the number of its run.
@@ -53,17 +53,17 @@ impl<'a> Heads<'a> {
     #[inline]
     fn take(&mut self) -> RowUpdates<'a> {
         let run = self.least() as usize & ((1 << RUN_BITS) - 1);
-        let row = self.rows[run].expect("a run that has not ended");
-        let next = row.next();
-        self.rows[run] = next;
-        let mut least = entry(next, run);
-        let mut node = self.tree.len() / 2 + run;
+        let cursor = &mut self.cursors[run];
+        let row = cursor.next().expect("a run that has not ended");
+        let mut least = entry(cursor, run);
+        let tree = self.tree.as_mut_slice();
+        let mut node = tree.len() / 2 + run;
         while node > 1 {
-            self.tree[node] = least;
-            least = least.min(self.tree[node ^ 1]);
+            tree[node] = least;
+            least = least.min(tree[node ^ 1]);
             node /= 2;
         }
-        self.tree[1] = least;
+        tree[1] = least;
         row
     }
 
@@ -76,13 +76,12 @@ impl<'a> Heads<'a> {
         if least == ENDED {
             return;
         }
-        rows.push(self.take());
         while self.least() >> RUN_BITS == least >> RUN_BITS {
             rows.push(self.take());
         }
         // Almost always they are one row, of several runs.
-        if rows.windows(2).any(|pair| pair[0].bytes != pair[1].bytes) {
-            rows.sort_by(|a, b| a.bytes.cmp(b.bytes));
+        if rows.windows(2).any(|pair| pair[0].bytes() != pair[1].bytes()) {
+            rows.sort_by(|a, b| a.bytes().cmp(b.bytes()));
         }
     }
 }
@@ -115,16 +114,16 @@ mod tests {
                 })
                 .collect();
             expected.sort();
-            let mut heads = Heads::new(runs.iter().map(Run::first));
+            let mut heads = Heads::new(runs.iter().map(Run::rows));
             let (mut seen, mut rows) = (Vec::new(), Vec::new());
             loop {
                 heads.take_order(&mut rows);
                 let Some(first) = rows.first() else { break };
-                assert!(rows.iter().all(|row| row.order == first.order));
-                seen.extend(rows.iter().map(|row| (row.order, [row.bytes[0]])));
+                assert!(rows.iter().all(|row| row.order() == first.order()));
+                seen.extend(rows.iter().map(|row| (row.order(), [row.bytes()[0]])));
             }
             assert_eq!(seen, expected, "{count} runs");
-            assert!(heads.rows().iter().all(Option::is_none));
+            assert!(heads.cursors().iter().all(|cursor| cursor.order().is_none()));
         }
     }
 }

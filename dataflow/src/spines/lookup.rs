@@ -72,8 +72,8 @@ fn for_each_row_with(
     let mut origins = 0;
     for run in batches.iter().flat_map(|batch| batch.runs()) {
         let before = found.len();
-        let rows = run.rows_of(order(hash)).filter(|row| row.bytes.starts_with(key));
-        found.extend(rows.map(|row| (row.bytes, row.count_at(at))).filter(|(_, count)| *count != 0));
+        let rows = run.rows_of(order(hash)).filter(|row| row.bytes().starts_with(key));
+        found.extend(rows.map(|row| (row.bytes(), row.count_at(at))).filter(|(_, count)| *count != 0));
         origins += usize::from(found.len() > before);
     }
     if origins > 1 {

@@ -6,7 +6,7 @@ use timely::progress::frontier::AntichainRef;
 
 use super::batch::Batch;
 use super::heads::Heads;
-use super::run::{Place, RowUpdates, Run, RunBuilder, consolidate};
+use super::run::{Cursor, Place, RowUpdates, Run, RunBuilder, consolidate};
 use crate::repr::{Diff, Timestamp};
 
 /// A merge of two batches under way.
@@ -83,19 +83,17 @@ impl RunMerger {
 
     /// Merges until the fuel is used up or, with fuel left, everything is done.
     fn work(&mut self, runs: &[&Run], fuel: &mut isize) {
-        let mut heads = Heads::new(runs.iter().zip(&self.places).map(|(run, place)| run.at(*place)));
+        let mut heads = Heads::new(runs.iter().zip(&self.places).map(|(run, place)| run.rows_from(*place)));
         let mut rows = Vec::with_capacity(runs.len());
         while *fuel > 0 {
             heads.take_order(&mut rows);
             match rows.as_slice() {
                 [] => break,
                 [row] => *fuel -= self.copy(*row),
-                rows => rows.chunk_by(|a, b| a.bytes == b.bytes).for_each(|equal| *fuel -= self.unite(equal)),
+                rows => rows.chunk_by(|a, b| a.bytes() == b.bytes()).for_each(|equal| *fuel -= self.unite(equal)),
             }
         }
-        for (place, (head, run)) in self.places.iter_mut().zip(heads.rows().iter().zip(runs)) {
-            *place = head.map_or(run.end(), RowUpdates::place);
-        }
+        self.places = heads.cursors().iter().map(Cursor::place).collect();
     }
 
     /// What has become of the runs; leaves nothing.
@@ -110,7 +108,7 @@ impl RunMerger {
             return self.unite(&[row]);
         }
         let (time, diff) = row.stamp();
-        self.builder.push(row.order, row.bytes, (time.max(self.since), diff));
+        self.builder.push(row.order(), row.bytes(), (time.max(self.since), diff));
         1
     }
 
@@ -121,7 +119,7 @@ impl RunMerger {
         self.stamps.extend(rows.iter().flat_map(|row| row.stamps()).map(|(time, diff)| (time.max(since), diff)));
         let looked_at = self.stamps.len();
         consolidate(&mut self.stamps);
-        self.builder.push_all(rows[0].order, rows[0].bytes, &self.stamps);
+        self.builder.push_all(rows[0].order(), rows[0].bytes(), &self.stamps);
         isize::try_from(looked_at).expect("updates are in memory")
     }
 }
@@ -176,7 +174,7 @@ mod tests {
     fn read(batch: Option<&Batch>) -> Updates {
         let mut updates = Updates::new();
         for row in batch.iter().flat_map(|batch| batch.runs()).flat_map(|run| run.rows()) {
-            let merged = updates.entry((row.order, row.bytes.to_vec())).or_default();
+            let merged = updates.entry((row.order(), row.bytes().to_vec())).or_default();
             row.stamps().for_each(|(time, diff)| *merged.entry(time).or_default() += diff);
         }
         cleared(updates)

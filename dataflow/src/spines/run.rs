@@ -30,12 +30,18 @@ pub(crate) struct Run {
 /// Some updates of a run, all those of any of their rows.
 #[derive(Default)]
 struct Block {
-    hashes: Vec<u32>,
-    /// Where each update's row ends in the bytes. One without bytes is of the same row as the update before it: either all rows
-    /// of an arrangement are empty or none is.
-    ends: Vec<u32>,
+    updates: Vec<Update>,
     bytes: Vec<u8>,
     stamps: Stamps,
+}
+
+/// What is looked at first of an update: merging reads both together.
+#[derive(Clone, Copy)]
+struct Update {
+    order: u32,
+    /// Where its row ends in the bytes. One without bytes is of the same row as the update before it: either all rows of an
+    /// arrangement are empty or none is.
+    row_end: u32,
 }
 
 /// The times and diffs of updates.
@@ -132,98 +138,118 @@ fn shrink<T>(values: &mut Vec<T>) {
 
 impl Block {
     fn len(&self) -> usize {
-        self.hashes.len()
+        self.updates.len()
     }
 
+    /// The row whose first update is `first`.
     #[inline]
-    fn start(&self, update: usize) -> usize {
-        if update == 0 { 0 } else { self.ends[update - 1] as usize }
-    }
-
-    /// The first update after `update` that is of another row.
-    #[inline]
-    fn row_end(&self, update: usize) -> usize {
-        let end = self.ends[update];
-        let mut next = update + 1;
-        while next < self.ends.len() && self.ends[next] == end {
-            next += 1;
+    fn row(&self, first: usize) -> RowUpdates<'_> {
+        let row_end = self.updates[first].row_end;
+        let mut end = first + 1;
+        while self.updates.get(end).is_some_and(|update| update.row_end == row_end) {
+            end += 1;
         }
-        next
+        RowUpdates { block: self, first: first as u32, end: end as u32 }
     }
 
     /// Gives back the memory of what was expected and has not come, if that is much.
     fn shrink(&mut self) {
-        shrink(&mut self.hashes);
-        shrink(&mut self.ends);
+        shrink(&mut self.updates);
         shrink(&mut self.bytes);
         self.stamps.shrink();
     }
 
     fn held_bytes(&self) -> usize {
-        let words = (self.hashes.capacity() + self.ends.capacity()) * size_of::<u32>();
-        size_of::<Block>() + words + self.bytes.capacity() + self.stamps.held_bytes()
+        let updates = self.updates.capacity() * size_of::<Update>();
+        size_of::<Block>() + updates + self.bytes.capacity() + self.stamps.held_bytes()
     }
 }
 
-/// A row of a run with its updates.
+/// A row of a run with its updates. It goes through two registers: merging copies it a few times.
 #[derive(Clone, Copy)]
 pub(super) struct RowUpdates<'a> {
-    run: &'a Run,
     block: &'a Block,
-    number: usize,
-    first: usize,
-    end: usize,
-    /// See [`order`].
-    pub(super) order: u32,
-    /// The row.
-    pub(super) bytes: &'a [u8],
+    /// The number of its first update in the block.
+    first: u32,
+    /// The number behind that of its last update.
+    end: u32,
 }
 
 impl<'a> RowUpdates<'a> {
+    /// See [`order`].
     #[inline]
-    fn new(run: &'a Run, number: usize, first: usize) -> Option<RowUpdates<'a>> {
-        let block = run.blocks.get(number)?;
-        let end = block.row_end(first);
-        let bytes = &block.bytes[block.start(first)..block.ends[first] as usize];
-        Some(RowUpdates { run, block, number, first, end, order: block.hashes[first], bytes })
+    pub(super) fn order(self) -> u32 {
+        self.block.updates[self.first as usize].order
     }
 
-    /// The next row of the run.
+    /// The row.
     #[inline]
-    pub(super) fn next(self) -> Option<RowUpdates<'a>> {
-        match self.end < self.block.len() {
-            true => RowUpdates::new(self.run, self.number, self.end),
-            false => RowUpdates::new(self.run, self.number + 1, 0),
-        }
-    }
-
-    /// Where it stands in its run.
-    pub(super) fn place(self) -> Place {
-        Place { block: self.number, update: self.first }
+    pub(super) fn bytes(self) -> &'a [u8] {
+        let (block, first) = (self.block, self.first as usize);
+        let start = if first == 0 { 0 } else { block.updates[first - 1].row_end };
+        &block.bytes[start as usize..block.updates[first].row_end as usize]
     }
 
     /// How many updates it has: at least one.
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.end - self.first
+    pub(super) fn len(self) -> usize {
+        (self.end - self.first) as usize
     }
 
     /// The time and the diff of its first update.
     #[inline]
-    pub(super) fn stamp(&self) -> (Timestamp, Diff) {
-        self.block.stamps.get(self.first)
+    pub(super) fn stamp(self) -> (Timestamp, Diff) {
+        self.block.stamps.get(self.first as usize)
     }
 
     /// The times and diffs of its updates; times ascend.
     #[inline]
     pub(super) fn stamps(self) -> impl Iterator<Item = (Timestamp, Diff)> {
-        (self.first..self.end).map(move |update| self.block.stamps.get(update))
+        (self.first..self.end).map(move |update| self.block.stamps.get(update as usize))
     }
 
     /// How often the row has come by the time `at`.
     #[inline]
     pub(super) fn count_at(self, at: Timestamp) -> Diff {
         self.stamps().filter(|(time, _)| *time <= at).map(|(_, diff)| diff).sum()
+    }
+}
+
+/// The rows of a run from one on, in order.
+pub(super) struct Cursor<'a> {
+    run: &'a Run,
+    /// The number of the block of the row that comes next.
+    block: usize,
+    row: Option<RowUpdates<'a>>,
+}
+
+impl Cursor<'_> {
+    /// The order of the row that comes next.
+    #[inline]
+    pub(super) fn order(&self) -> Option<u32> {
+        self.row.map(RowUpdates::order)
+    }
+
+    /// The place of the row that comes next.
+    pub(super) fn place(&self) -> Place {
+        Place { block: self.block, update: self.row.map_or(0, |row| row.first as usize) }
+    }
+}
+
+impl<'a> Iterator for Cursor<'a> {
+    type Item = RowUpdates<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RowUpdates<'a>> {
+        let row = self.row?;
+        let end = row.end as usize;
+        self.row = if end < row.block.len() {
+            Some(row.block.row(end))
+        } else {
+            self.block += 1;
+            self.run.blocks.get(self.block).map(|block| block.row(0))
+        };
+        Some(row)
     }
 }
 
@@ -235,35 +261,24 @@ pub(super) struct Place {
 }
 
 impl Run {
-    /// The first row.
-    #[inline]
-    pub(super) fn first(&self) -> Option<RowUpdates<'_>> {
-        self.at(Place::default())
-    }
-
-    /// The row at a place.
-    #[inline]
-    pub(super) fn at(&self, place: Place) -> Option<RowUpdates<'_>> {
-        RowUpdates::new(self, place.block, place.update)
-    }
-
-    /// What is behind the last row.
-    pub(super) fn end(&self) -> Place {
-        Place { block: self.blocks.len(), update: 0 }
-    }
-
     /// Every row in order.
-    pub(super) fn rows(&self) -> impl Iterator<Item = RowUpdates<'_>> {
-        std::iter::successors(self.first(), |row| row.next())
+    pub(super) fn rows(&self) -> Cursor<'_> {
+        self.rows_from(Place::default())
+    }
+
+    /// The rows from a place on.
+    #[inline]
+    pub(super) fn rows_from(&self, Place { block, update }: Place) -> Cursor<'_> {
+        Cursor { run: self, block, row: self.blocks.get(block).map(|block| block.row(update)) }
     }
 
     /// The rows whose order is this one.
     pub(super) fn rows_of(&self, order: u32) -> impl Iterator<Item = RowUpdates<'_>> {
         // The rows of one order may begin at the end of one block and go on in others.
-        let number = self.blocks.partition_point(|block| block.hashes.last().is_some_and(|last| *last < order));
-        let first = self.blocks.get(number).map(|block| block.hashes.partition_point(|hash| *hash < order));
-        let first = first.and_then(|first| RowUpdates::new(self, number, first));
-        std::iter::successors(first, |row| row.next()).take_while(move |row| row.order == order)
+        let block = self.blocks.partition_point(|block| block.updates.last().is_some_and(|last| last.order < order));
+        let first = |block: &Block| block.updates.partition_point(|update| update.order < order);
+        let update = self.blocks.get(block).map_or(0, first);
+        self.rows_from(Place { block, update }).take_while(move |row| row.order() == order)
     }
 
     /// How many updates there are.
@@ -305,12 +320,7 @@ impl RunBuilder {
     fn fresh(&self) -> Block {
         let updates = (BLOCK_BYTES / self.row_bytes).clamp(1, BLOCK_UPDATES).min(self.expected);
         let bytes = if updates < self.expected { BLOCK_BYTES } else { BLOCK_BYTES.min(updates * self.row_bytes) };
-        Block {
-            hashes: Vec::with_capacity(updates),
-            ends: Vec::with_capacity(updates),
-            bytes: Vec::with_capacity(bytes),
-            stamps: Stamps::default(),
-        }
+        Block { updates: Vec::with_capacity(updates), bytes: Vec::with_capacity(bytes), stamps: Stamps::default() }
     }
 
     /// Adds a row behind all others, with one update.
@@ -331,9 +341,9 @@ impl RunBuilder {
     #[inline]
     fn push_update(&mut self, order: u32, stamp: (Timestamp, Diff)) {
         let block = &mut self.open;
-        block.stamps.push(stamp, block.hashes.len(), block.hashes.capacity());
-        block.hashes.push(order);
-        block.ends.push(u32::try_from(block.bytes.len()).expect("a block stays far below 4 GiB"));
+        block.stamps.push(stamp, block.updates.len(), block.updates.capacity());
+        let row_end = u32::try_from(block.bytes.len()).expect("a block stays far below 4 GiB");
+        block.updates.push(Update { order, row_end });
     }
 
     /// Adds a row behind all others, with updates that are consolidated and may be none.
@@ -416,12 +426,12 @@ mod tests {
         let run = run(&rows);
         assert!(run.blocks.len() > 5, "{} blocks", run.blocks.len());
         assert_eq!(run.updates(), rows.iter().map(|(.., stamps)| stamps.len()).sum::<usize>());
-        let read = run.rows().map(|row| (row.order, row.bytes.to_vec(), row.stamps().collect()));
+        let read = run.rows().map(|row| (row.order(), row.bytes().to_vec(), row.stamps().collect()));
         assert!(read.eq(rows.iter().cloned()));
         for order in 0..rows.len() as u32 / 2 + 2 {
             let expected = rows.iter().filter(|(other, ..)| *other == order).map(|(_, row, _)| row.as_slice());
             if order % 997 < 4 {
-                assert!(run.rows_of(order).map(|row| row.bytes).eq(expected), "{order}");
+                assert!(run.rows_of(order).map(RowUpdates::bytes).eq(expected), "{order}");
             }
         }
     }
@@ -429,9 +439,10 @@ mod tests {
     #[test]
     fn rows_without_columns_are_one_row() {
         let run = run(&[(7, Vec::new(), vec![(1, 5), (2, -3), (4, 1)])]);
-        let row = run.first().expect("one row");
+        let mut rows = run.rows();
+        let row = rows.next().expect("one row");
         assert_eq!((row.len(), row.count_at(3), row.count_at(4)), (3, 2, 3));
-        assert!(row.next().is_none());
+        assert!(rows.next().is_none());
     }
 
     #[test]

@@ -10,17 +10,17 @@ pub(super) fn for_each_row_at<'a>(
     at: Timestamp,
     mut visit: impl FnMut(&[u8], Diff),
 ) {
-    let mut heads = Heads::new(runs.map(Run::first));
+    let mut heads = Heads::new(runs.map(Run::rows));
     let mut rows = Vec::new();
     loop {
         heads.take_order(&mut rows);
         if rows.is_empty() {
             return;
         }
-        for equal in rows.chunk_by(|a, b| a.bytes == b.bytes) {
+        for equal in rows.chunk_by(|a, b| a.bytes() == b.bytes()) {
             let count = equal.iter().map(|row| row.count_at(at)).sum();
             if count != 0 {
-                visit(equal[0].bytes, count);
+                visit(equal[0].bytes(), count);
             }
         }
     }

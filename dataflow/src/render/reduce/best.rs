@@ -4,8 +4,8 @@
 mod partition;
 
 use super::answer::code;
-use super::groups::SlotTable;
 use super::layout::{Kind, Layout, Slots};
+use super::records::Records;
 use crate::plan::BestGroups;
 use crate::repr::{RowCodec, hash_bytes};
 use crate::state::KeyTable;
@@ -92,12 +92,12 @@ impl Best {
         }
     }
 
-    /// Makes groups known; `key` gives their keys.
-    pub(super) fn enter<'a>(&mut self, groups: &[u32], key: impl Fn(u32) -> &'a [u8], slots: &mut SlotTable) {
+    /// Makes groups known.
+    pub(super) fn enter(&mut self, groups: &[u32], records: &mut Records) {
         if groups.is_empty() {
             return;
         }
-        let columns = self.keys.decode(groups.iter().map(|group| key(*group))).expect("keys decode");
+        let columns = self.keys.decode(groups.iter().map(|group| records.key(*group))).expect("keys decode");
         let columns: Vec<_> = self.divided_by.iter().map(|column| columns[*column].clone()).collect();
         let names = self.codec.encode(&columns).expect("keys have their planned types");
         for (index, group) in groups.iter().enumerate() {
@@ -113,7 +113,7 @@ impl Best {
             let groups = &mut self.partitions[partition as usize].groups;
             groups.push(*group);
             let place = u32::try_from(groups.len() - 1).expect("groups are numbered by u32");
-            put_place(slots.get_mut(*group), (partition, place));
+            put_place(records.get_mut(*group), (partition, place));
         }
     }
 
@@ -130,12 +130,12 @@ impl Best {
     }
 
     /// Forgets a group that has gone, after [`Best::change`].
-    pub(super) fn leave(&mut self, group: u32, slots: &mut SlotTable) {
-        let (at, place) = place(slots.get(group));
+    pub(super) fn leave(&mut self, group: u32, records: &mut Records) {
+        let (at, place) = place(records.get(group));
         let groups = &mut self.partitions[at as usize].groups;
         groups.swap_remove(place as usize);
         match groups.get(place as usize) {
-            Some(moved) => put_place(slots.get_mut(*moved), (at, place)),
+            Some(moved) => put_place(records.get_mut(*moved), (at, place)),
             None if groups.is_empty() => self.empty.push(at),
             None => {}
         }

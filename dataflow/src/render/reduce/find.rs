@@ -10,14 +10,13 @@ use crate::repr::{EncodedRows, RowBlock, RowCodec, hash_bytes};
 /// Below so many rows numbers are not worth their making.
 const FEW: usize = 16;
 
-/// Groups rows by hash. The scratch table is kept from chunk to chunk and never cleared: places carry an epoch.
+/// Groups rows by hash. The memory of the scratch table is kept from chunk to chunk.
 pub(super) struct GroupFinder {
     codec: RowCodec,
     /// Below a join: how many of the keys, the first ones, are the join key, and their codec.
     join: Option<(usize, RowCodec)>,
-    /// (epoch, group) by hash.
-    places: Vec<(u32, u32)>,
-    epoch: u32,
+    /// The number of a group + 1 by hash; 0 where there is none.
+    places: Vec<u32>,
     /// (hash, first row) of each group.
     groups: Vec<(u64, u32)>,
     /// The group of each row.
@@ -73,7 +72,7 @@ impl GroupFinder {
         let codec = |types: &[DataType]| RowCodec::new(types).unwrap_or_else(|error| panic!("{error}"));
         let join = join_keys.map(|count| (count, codec(&key_types[..count])));
         let (places, groups, of_row) = Default::default();
-        GroupFinder { codec: codec(key_types), join, places, epoch: 0, groups, of_row }
+        GroupFinder { codec: codec(key_types), join, places, groups, of_row }
     }
 
     /// Finds the group of each row.
@@ -111,13 +110,11 @@ impl GroupFinder {
         self.groups.clear();
         self.of_row.clear();
         let wanted = (rows * 2).next_power_of_two().max(64);
-        if self.places.len() < wanted || self.epoch == u32::MAX {
-            self.places = vec![(0, 0); wanted.max(self.places.len())];
-            self.epoch = 0;
-        }
-        self.epoch += 1;
-        let mask = self.places.len() - 1;
-        let shift = 64 - self.places.len().trailing_zeros();
+        // Clearing costs little beside what comes, and small places stay near.
+        self.places.clear();
+        self.places.resize(wanted, 0);
+        let mask = wanted - 1;
+        let shift = 64 - wanted.trailing_zeros();
         let mut previous: Option<(K::Key<'_>, u32)> = None;
         for row in 0..rows {
             let key = keys.key(row);
@@ -130,13 +127,11 @@ impl GroupFinder {
             let hash = K::hash(key);
             let mut position = (hash >> shift) as usize;
             let group = loop {
-                let (epoch, group) = self.places[position];
-                if epoch != self.epoch {
-                    let group = self.groups.len() as u32;
-                    self.places[position] = (self.epoch, group);
+                let Some(group) = self.places[position].checked_sub(1) else {
                     self.groups.push((hash, row as u32));
-                    break group;
-                }
+                    self.places[position] = self.groups.len() as u32;
+                    break self.groups.len() as u32 - 1;
+                };
                 let (known, first) = self.groups[group as usize];
                 if known == hash && K::same(keys.key(first as usize), key) {
                     break group;

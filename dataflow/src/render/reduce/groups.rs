@@ -1,74 +1,32 @@
 //! The private table of a group-by: contributions in, −old +new out.
 
-use prefetch_index::prefetch_index;
-
 use super::answer::{Answer, AnswerBuilder, Pick};
 use super::best::{Best, Score, partition};
 use super::layout::{Layout, ROWS};
 use super::partial::{PartialGroups, Values};
+use super::records::Records;
 use crate::figures::Held;
 use crate::render::import::CHUNK_ROWS;
 use crate::render::meter::Holds;
-use crate::state::KeyTable;
 use beside::Beside;
 pub(in crate::render) use beside::bits;
 
 mod beside;
 
-/// Slots of all groups: chunks that never move.
-pub(super) struct SlotTable {
-    width: usize,
-    chunks: Vec<Vec<i64>>,
-}
-
-const CHUNK_GROUPS: usize = 1 << 10;
-/// How many groups, or values, are brought into the cache before they are worked on. What a short loop does nothing with but
-/// load is waited for together, and not one after the other.
+/// How many groups are brought into the cache before they are worked on, where that is little work. What a short loop does
+/// nothing with but load is waited for together, and not one after the other.
 pub(super) const AT_ONCE: usize = 64;
-
-impl SlotTable {
-    pub(super) fn new(width: usize) -> SlotTable {
-        SlotTable { width, chunks: Vec::new() }
-    }
-
-    #[inline]
-    pub(super) fn get(&self, group: u32) -> &[i64] {
-        let at = (group as usize % CHUNK_GROUPS) * self.width;
-        &self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
-    }
-
-    #[inline]
-    pub(super) fn get_mut(&mut self, group: u32) -> &mut [i64] {
-        let at = (group as usize % CHUNK_GROUPS) * self.width;
-        &mut self.chunks[group as usize / CHUNK_GROUPS][at..at + self.width]
-    }
-
-    /// Brings the first and the last slot of a group into the cache.
-    #[inline]
-    pub(super) fn warm(&self, group: u32) {
-        let at = (group as usize % CHUNK_GROUPS) * self.width;
-        let chunk = &self.chunks[group as usize / CHUNK_GROUPS];
-        prefetch_index(chunk, at);
-        prefetch_index(chunk, at + self.width - 1);
-    }
-
-    /// The memory that it takes.
-    pub(super) fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK_GROUPS * self.width * size_of::<i64>()
-    }
-
-    pub(super) fn grow_to(&mut self, groups: usize) {
-        while self.chunks.len() * CHUNK_GROUPS < groups {
-            self.chunks.push(vec![0; CHUNK_GROUPS * self.width]);
-        }
-    }
-}
+/// Where it is more: how many groups ahead the index of one is brought into the cache, and how many ahead what the index leads
+/// to.
+const INDEX_AHEAD: usize = 32;
+const GROUPS_AHEAD: usize = 16;
+/// How many values ahead the place of one is brought into the cache: a search is short, so that it and those waits overlap.
+const VALUES_AHEAD: usize = 16;
 
 impl Holds for Groups {
     fn held(&self) -> Held {
-        let slots = self.keys.slots();
-        let beside: usize = self.beside.iter().map(|beside| beside.bytes_held(slots)).sum();
-        self.keys.held().and_bytes(self.slots.bytes() + beside)
+        let groups = self.records.len();
+        self.records.held().and_bytes(self.beside.iter().map(|beside| beside.bytes_held(groups)).sum())
     }
 }
 
@@ -83,10 +41,9 @@ struct Scores {
 /// All groups of one worker.
 pub(super) struct Groups {
     layout: Layout,
-    keys: KeyTable,
     /// Of each group its slots, behind them the epoch in which it was last touched and, where only the best are let out, its
     /// place among those of its partition.
-    slots: SlotTable,
+    records: Records,
     epoch: i64,
     /// The slots of a group without rows.
     empty: Vec<i64>,
@@ -110,8 +67,7 @@ impl Groups {
         let beside = (0..layout.aggregates.len()).filter_map(|index| Beside::for_aggregate(&layout, index)).collect();
         let best = layout.best.as_ref().and_then(|best| Best::new(best, &layout));
         Groups {
-            keys: KeyTable::default(),
-            slots: SlotTable::new(layout.slots + 1 + usize::from(best.is_some())),
+            records: Records::new(&layout.key_types, layout.slots + 1 + usize::from(best.is_some())),
             epoch: 1,
             empty: layout.empty(),
             touched: Vec::new(),
@@ -138,14 +94,13 @@ impl Groups {
     }
 
     fn group(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let (group, inserted) = self.keys.find_or_insert(hash, key);
+        let (group, inserted) = self.records.find_or_insert(hash, key);
         if inserted {
-            self.slots.grow_to(self.keys.slots());
-            let (slots, mark) = self.slots.get_mut(group).split_at_mut(self.layout.slots);
+            let (slots, mark) = self.records.get_mut(group).split_at_mut(self.layout.slots);
             slots.copy_from_slice(&self.empty);
             mark.fill(0);
             for beside in &mut self.beside {
-                beside.grow_to(self.keys.slots());
+                beside.grow_to(self.records.len());
             }
         }
         group
@@ -154,7 +109,7 @@ impl Groups {
     /// Notes the group's state at its first touch in the open time.
     #[inline]
     fn touch(&mut self, group: u32) {
-        let (slots, mark) = self.slots.get_mut(group).split_at_mut(self.layout.slots);
+        let (slots, mark) = self.records.get_mut(group).split_at_mut(self.layout.slots);
         if mark[0] != self.epoch {
             mark[0] = self.epoch;
             self.touched.push((group, self.global == Some(group) || slots[ROWS] > 0));
@@ -163,17 +118,11 @@ impl Groups {
         }
     }
 
-    /// Brings groups into the cache.
-    fn warm(&self, hashes: &[u64]) {
-        hashes.iter().for_each(|hash| self.keys.warm_index(*hash));
-        hashes.iter().filter_map(|hash| self.keys.warm_entry(*hash)).for_each(|group| self.slots.warm(group));
-    }
-
     /// Brings the next of the touched groups into the cache, now and then.
     #[inline]
     fn warm_touched(&self, touched: &[(u32, bool)], index: usize) {
         if index.is_multiple_of(AT_ONCE) {
-            touched[index..].iter().take(AT_ONCE).for_each(|(group, _)| self.slots.warm(*group));
+            touched[index..].iter().take(AT_ONCE).for_each(|(group, _)| self.records.warm_record(*group));
         }
     }
 
@@ -182,13 +131,15 @@ impl Groups {
         let width = self.layout.slots;
         let mut block = std::mem::take(&mut self.block);
         block.clear();
-        for (index, hash) in partial.hashes.iter().enumerate() {
-            if index.is_multiple_of(AT_ONCE) {
-                self.warm(&partial.hashes[index..partial.hashes.len().min(index + AT_ONCE)]);
-            }
+        let hashes = &partial.hashes;
+        hashes.iter().take(INDEX_AHEAD).for_each(|hash| self.records.warm_index(*hash));
+        hashes.iter().take(GROUPS_AHEAD).for_each(|hash| self.records.warm(*hash));
+        for (index, hash) in hashes.iter().enumerate() {
+            hashes.get(index + INDEX_AHEAD).into_iter().for_each(|hash| self.records.warm_index(*hash));
+            hashes.get(index + GROUPS_AHEAD).into_iter().for_each(|hash| self.records.warm(*hash));
             let group = self.group(*hash, partial.keys.get(index));
             self.touch(group);
-            let slots = self.slots.get_mut(group);
+            let slots = self.records.get_mut(group);
             let news = &partial.slots[index * width..(index + 1) * width];
             self.layout.merges.iter().for_each(|merge| merge.add(slots, news));
             block.push(group);
@@ -196,24 +147,26 @@ impl Groups {
         for (beside, values) in self.beside.iter_mut().zip(&partial.values) {
             match values {
                 Values::Narrow(codes) => {
-                    for codes in codes.chunks(AT_ONCE) {
-                        codes.iter().for_each(|(at, code, _)| beside.warm_narrow(block[*at as usize], *code));
-                        for (at, code, diff) in codes {
-                            let group = block[*at as usize];
-                            beside.add_narrow(group, *code, *diff, self.slots.get_mut(group));
+                    let warm = |(at, code, _): &(u32, u64, i64)| beside.warm_narrow(block[*at as usize], *code);
+                    codes.iter().take(VALUES_AHEAD).for_each(warm);
+                    for (index, (at, code, diff)) in codes.iter().enumerate() {
+                        if let Some((at, code, _)) = codes.get(index + VALUES_AHEAD) {
+                            beside.warm_narrow(block[*at as usize], *code);
                         }
+                        let group = block[*at as usize];
+                        beside.add_narrow(group, *code, *diff, self.records.get_mut(group));
                     }
                 }
                 Values::Codes(codes) => {
                     codes.iter().for_each(|(at, code, diff)| {
                         let group = block[*at as usize];
-                        beside.add_code(group, *code, *diff, self.slots.get_mut(group));
+                        beside.add_code(group, *code, *diff, self.records.get_mut(group));
                     });
                 }
                 Values::Bytes { groups, bytes } => {
                     groups.iter().enumerate().for_each(|(index, (at, diff))| {
                         let group = block[*at as usize];
-                        beside.add_bytes(group, bytes.get(index), *diff, self.slots.get_mut(group));
+                        beside.add_bytes(group, bytes.get(index), *diff, self.records.get_mut(group));
                     });
                 }
                 Values::Pairs(pairs) => {
@@ -232,7 +185,7 @@ impl Groups {
         let width = self.layout.slots;
         let touched = std::mem::take(&mut self.touched);
         for beside in &mut self.beside {
-            touched.iter().for_each(|(group, _)| beside.refresh(*group, self.slots.get_mut(*group)));
+            touched.iter().for_each(|(group, _)| beside.refresh(*group, self.records.get_mut(*group)));
         }
         let picks = match self.best.take() {
             None => self.changed(&touched),
@@ -247,20 +200,20 @@ impl Groups {
                 if pick.old {
                     &self.old[pick.touched * width..(pick.touched + 1) * width]
                 } else {
-                    self.slots.get(pick.group)
+                    self.records.get(pick.group)
                 }
             };
-            let keys = |pick: &Pick| self.keys.key(pick.group);
+            let keys = |pick: &Pick| self.records.key(pick.group);
             let bytes = |beside: usize, nth: usize, pick: &Pick| self.beside[beside].bytes(nth, pick);
             self.builder.build(&self.layout, picks, keys, slots, bytes, &mut emit);
         }
         for (group, _) in &touched {
-            let slots = &self.slots.get(*group)[..width];
+            let slots = &self.records.get(*group)[..width];
             if self.global != Some(*group) && slots[ROWS] == 0 && *slots == *self.empty {
                 for beside in &mut self.beside {
                     beside.reset(*group);
                 }
-                self.keys.remove(*group);
+                self.records.remove(*group);
             }
         }
         self.begin_time(touched);
@@ -269,7 +222,7 @@ impl Groups {
     /// Whether a touched group exists now, and whether its answer, if it had one before, differs.
     #[inline]
     fn outcome(&self, index: usize, group: u32) -> (bool, bool) {
-        let (width, new) = (self.layout.slots, self.slots.get(group));
+        let (width, new) = (self.layout.slots, self.records.get(group));
         let exists = self.global == Some(group) || new[ROWS] > 0;
         (exists, self.layout.differ(&self.old[index * width..(index + 1) * width], &new[..width]))
     }
@@ -292,13 +245,13 @@ impl Groups {
     /// The same of the groups that are let out.
     fn changed_of_best(&mut self, touched: &[(u32, bool)], best: &mut Best) -> Vec<Pick> {
         let width = self.layout.slots;
-        let fresh = touched.iter().filter(|(group, existed)| !existed && self.slots.get(*group)[ROWS] > 0);
+        let fresh = touched.iter().filter(|(group, existed)| !existed && self.records.get(*group)[ROWS] > 0);
         let fresh: Vec<u32> = fresh.map(|(group, _)| *group).collect();
-        best.enter(&fresh, |group| self.keys.key(group), &mut self.slots);
+        best.enter(&fresh, &mut self.records);
         let mut scores: Vec<Scores> = Vec::new();
         for (index, (group, existed)) in touched.iter().enumerate() {
             self.warm_touched(touched, index);
-            let record = self.slots.get_mut(*group);
+            let record = self.records.get_mut(*group);
             let old = existed.then(|| best.score(&self.old[index * width..(index + 1) * width]));
             let new = (record[ROWS] > 0).then(|| best.score(record));
             if old.is_none() && new.is_none() {
@@ -311,14 +264,14 @@ impl Groups {
                 scores.push(Scores { touched: index, partition, old, new });
             }
             if old.is_some() && new.is_none() {
-                best.leave(*group, &mut self.slots);
+                best.leave(*group, &mut self.records);
             }
         }
         let mut picks: Vec<Pick> = Vec::new();
         best.settle(
-            |group| self.slots.get(group),
+            |group| self.records.get(group),
             |group, now| {
-                if self.slots.get(group)[width] != -self.epoch {
+                if self.records.get(group)[width] != -self.epoch {
                     picks.push(Pick::now(group, 0, if now { 1 } else { -1 }));
                 }
             },

@@ -1,9 +1,9 @@
 //! Facts added up per (join key, group), listed by join key.
 
 use crate::figures::Held;
-use crate::render::reduce::groups::SlotTable;
 use crate::render::reduce::layout::Layout;
 use crate::render::reduce::partial::PartialGroups;
+use crate::render::reduce::records::Records;
 use crate::render::reduce::slots::Merge;
 use crate::state::{Chunked, KeyTable};
 
@@ -22,10 +22,9 @@ pub(super) struct Facts {
     /// Join keys, and the first entry of each.
     keys: KeyTable,
     heads: Chunked<u32>,
-    /// Join key and group, back to back.
-    entries: KeyTable,
+    /// Slots by join key and group, back to back.
+    entries: Records,
     links: Chunked<Link>,
-    slots: SlotTable,
     merges: Vec<Merge>,
 }
 
@@ -34,9 +33,8 @@ impl Facts {
         Facts {
             keys: KeyTable::default(),
             heads: Chunked::default(),
-            entries: KeyTable::default(),
+            entries: Records::new(&layout.key_types, layout.slots),
             links: Chunked::default(),
-            slots: SlotTable::new(layout.slots),
             merges: layout.merges.clone(),
         }
     }
@@ -44,7 +42,7 @@ impl Facts {
     /// Brings entries into the cache.
     pub(super) fn warm(&self, hashes: &[u64]) {
         hashes.iter().for_each(|hash| self.entries.warm_index(*hash));
-        hashes.iter().filter_map(|hash| self.entries.warm_entry(*hash)).for_each(|entry| self.slots.warm(entry));
+        hashes.iter().for_each(|hash| self.entries.warm(*hash));
     }
 
     /// Adds group `index` of a block of partial answers.
@@ -53,7 +51,7 @@ impl Facts {
         if inserted {
             self.link(entry, partial.join_hashes[index], partial.join_keys.get(index));
         }
-        let slots = self.slots.get_mut(entry);
+        let slots = self.entries.get_mut(entry);
         let width = slots.len();
         let news = &partial.slots[index * width..(index + 1) * width];
         self.merges.iter().for_each(|merge| merge.add(slots, news));
@@ -68,7 +66,7 @@ impl Facts {
         let mut at = self.heads[slot];
         while at != NONE {
             // The encoding of a row is its columns' encodings in order, so the group follows the key.
-            visit(&self.entries.key(at)[key.len()..], self.slots.get(at));
+            visit(&self.entries.key(at)[key.len()..], self.entries.get(at));
             at = self.links[at].next;
         }
     }
@@ -76,7 +74,7 @@ impl Facts {
     /// What it holds: entries are the records.
     pub(super) fn held(&self) -> Held {
         let keys = self.keys.bytes() + self.heads.bytes();
-        self.entries.held().and_bytes(keys + self.links.bytes() + self.slots.bytes())
+        self.entries.held().and_bytes(keys + self.links.bytes())
     }
 
     fn link(&mut self, entry: u32, hash: u64, key: &[u8]) {
@@ -85,10 +83,9 @@ impl Facts {
             self.heads.grow_to(self.keys.slots(), || NONE);
             self.heads[slot] = NONE;
         }
-        self.slots.grow_to(self.entries.slots());
-        self.slots.get_mut(entry).fill(0);
+        self.entries.get_mut(entry).fill(0);
         let head = self.heads[slot];
-        self.links.grow_to(self.entries.slots(), || Link { key: 0, next: NONE, previous: NONE });
+        self.links.grow_to(self.entries.len(), || Link { key: 0, next: NONE, previous: NONE });
         self.links[entry] = Link { key: slot, next: head, previous: NONE };
         if head != NONE {
             self.links[head].previous = entry;
