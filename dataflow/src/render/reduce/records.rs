@@ -43,7 +43,9 @@ fn usual_bytes(types: &[DataType]) -> usize {
 impl Records {
     /// No groups yet; their keys have these types, and they have so many slots each.
     pub(super) fn new(key_types: &[DataType], slots: usize) -> Records {
-        let key_words = (usual_bytes(key_types) + 1).div_ceil(WORD_BYTES).min(KEY_WORDS_MAX);
+        // Where keys are usually longer than that, there is only their length.
+        let usual_words = (usual_bytes(key_types) + 1).div_ceil(WORD_BYTES);
+        let key_words = if usual_words <= KEY_WORDS_MAX { usual_words } else { 1 };
         let words = key_words + slots;
         // With a word or two more no record lies in two lines.
         let width = if words + 2 >= LINE_WORDS { words.max(LINE_WORDS) } else { words };
@@ -183,7 +185,7 @@ mod tests {
     fn equal_a_map_under_random_changes_whatever_the_length_of_keys() {
         for seed in 0..40 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
-            let types = [DataType::Int64, DataType::Utf8, DataType::Int16];
+            let types = [DataType::Int64, DataType::Utf8, DataType::Int16, DataType::Decimal128(38, 2)];
             let slots = random.random_range(1..12);
             let mut records = Records::new(&types[..random.random_range(0..=types.len())], slots);
             let mut plain: BTreeMap<Vec<u8>, (u32, Vec<i64>)> = BTreeMap::new();
@@ -214,8 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_seven_words_gets_a_line_and_one_of_five_does_not() {
+    fn records_that_nearly_fill_a_line_get_one_to_themselves() {
         let width = |slots| Records::new(&[DataType::Int64], slots).width;
         assert_eq!([width(3), width(4), width(5), width(6), width(7)], [5, 8, 8, 8, 9]);
+        assert_eq!(Records::new(&[DataType::Decimal128(38, 0), DataType::Decimal128(38, 0)], 9).width, 10);
     }
 }
