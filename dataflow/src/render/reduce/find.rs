@@ -110,7 +110,7 @@ impl GroupFinder {
         self.groups.clear();
         self.of_row.clear();
         let wanted = (rows * 2).next_power_of_two().max(64);
-        // Clearing costs little beside what comes, and small places stay near.
+        // Clearing costs less than an epoch beside each place, which would take twice the memory.
         self.places.clear();
         self.places.resize(wanted, 0);
         let mask = wanted - 1;
