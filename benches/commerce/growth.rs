@@ -9,50 +9,55 @@ use super::input::Stream;
 use super::measure::{load, measure, settle};
 use super::queries::Query;
 
-/// Rows of history, in millions, after which a million is measured.
+/// Rows of history, in millions, after which the cost of a million is printed.
 const HISTORY: [usize; 4] = [1, 5, 10, 20];
-const MEASURED: usize = 1_000_000;
+const MILLION: usize = 1_000_000;
+/// Millions at both ends whose means are compared: how much is merged in a single one is chance.
+const SPAN: usize = 5;
 
 /// Prints a table of CPU a row, on one worker, up to `rows` rows of history.
 pub(crate) fn print(queries: &[Query], rows: usize) -> Result<()> {
-    let points: Vec<usize> =
-        HISTORY.iter().map(|millions| millions * MEASURED).filter(|point| *point <= rows).collect();
+    let points: Vec<usize> = HISTORY.into_iter().filter(|point| point * MILLION <= rows).collect();
+    let Some(last) = points.last() else { anyhow::bail!("growth is measured from a million rows on") };
+    let span = SPAN.min(last.div_ceil(2));
     println!("CPU us a row over the million rows after so many millions, one worker, one run; load {}\n", load());
-    let titles: Vec<String> = points.iter().map(|point| format!("{} M", point / MEASURED)).collect();
-    println!("| | {} | last to first |", titles.join(" | "));
-    println!("|---|{}---|", "---|".repeat(points.len()));
+    let titles: Vec<String> = points.iter().map(|point| format!("{point} M")).collect();
+    let means = format!("mean of the first {span} | of the last {span}");
+    println!("| | {} | last to first | {means} | last to first |", titles.join(" | "));
+    println!("|---|{}---|---|---|---|", "---|".repeat(points.len()));
     for query in queries {
-        let costs = costs(*query, &points)?;
-        let cells: Vec<String> = costs.iter().map(|cost| format!("{cost:.3}")).collect();
-        let ratio = costs.last().zip(costs.first()).map_or(1.0, |(last, first)| last / first);
-        println!("| {} | {} | {ratio:.2} |", query.name(), cells.join(" | "));
+        let costs = costs(*query, *last)?;
+        let cells: Vec<String> = points.iter().map(|point| format!("{:.3}", costs[point - 1])).collect();
+        let mean = |costs: &[f64]| costs.iter().sum::<f64>() / costs.len() as f64;
+        let (first, end) = (mean(&costs[..span]), mean(&costs[costs.len() - span..]));
+        println!(
+            "| {} | {} | {:.2} | {first:.3} | {end:.3} | {:.2} |",
+            query.name(),
+            cells.join(" | "),
+            costs[last - 1] / costs[0],
+            end / first
+        );
     }
     println!("\nload {}", load());
     Ok(())
 }
 
-/// Rows are made as they are fed, those that are measured beforehand.
-fn costs(query: Query, points: &[usize]) -> Result<Vec<f64>> {
+/// What a row costs in each million after the first, up to the one after `last` millions. Rows are made before they are fed.
+fn costs(query: Query, last: usize) -> Result<Vec<f64>> {
     let products = generator::products();
     let mut running = Running::start(query, 1, &products)?;
     let mut stream = Stream::new(query.input());
-    let (mut fed, mut costs) = (0, Vec::new());
-    for point in points {
-        while fed < *point {
-            running.tick(&stream.tick(TICK_ROWS));
-            fed += TICK_ROWS;
-        }
-        let ticks = stream.ticks(MEASURED / TICK_ROWS, TICK_ROWS);
-        fed += MEASURED;
-        running.wait();
-        settle();
+    let mut costs = Vec::with_capacity(last + 1);
+    for _ in 0..=last {
+        let ticks = stream.ticks(MILLION / TICK_ROWS, TICK_ROWS);
         let ((), cost) = measure(|| {
             ticks.iter().for_each(|tick| running.tick(tick));
             running.wait();
             settle();
         });
-        costs.push(cost.cpu_us(MEASURED));
+        costs.push(cost.cpu_us(MILLION));
     }
     running.shutdown();
-    Ok(costs)
+    // In the first one everything is built that is built once.
+    Ok(costs.split_off(1))
 }

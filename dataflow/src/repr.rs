@@ -10,8 +10,8 @@ pub(crate) use chunk::slice_rows;
 pub use chunk::{Chunk, Delta, Diffs};
 pub use errors::{ErrorRow, ErrorRows, errors_schema};
 pub use id::{CollectionId, ObjectId, Part};
-pub(crate) use rows::prefix;
 pub use rows::{EncodedRows, Row, RowBlock, RowCodec, any_null, hash_bytes, owner, same_bytes};
+pub(crate) use rows::{order_rows, prefix};
 
 /// A time of the engine: milliseconds since the Unix epoch, minted by the ingest clock, totally ordered.
 pub type Timestamp = u64;

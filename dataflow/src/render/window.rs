@@ -258,12 +258,14 @@ fn consolidate<'a>(partition: &[Change<'a>], order: &mut Vec<(u128, u32)>, chang
     let row = |at: u32| written(&partition[at as usize]);
     order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))));
     changes.clear();
-    for (_, at) in &*order {
+    let mut before = None;
+    for (prefix, at) in &*order {
         let Change { row, diff, .. } = &partition[*at as usize];
         match changes.last_mut() {
-            Some((last, sum)) if last == row => *sum += diff,
+            Some((last, sum)) if before == Some(*prefix) && last == row => *sum += diff,
             _ => changes.push((row, *diff)),
         }
+        before = Some(*prefix);
     }
     changes.retain(|change| change.1 != 0);
 }

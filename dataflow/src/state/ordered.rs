@@ -279,11 +279,13 @@ impl<const W: usize> Ordered<W> {
         let (path, leaf) = self.path_to(&bytes[..key]);
         let mut rows = if PLACED { self.rows_before_path(&path) } else { 0 };
         let entries = &mut self.leaf_mut(leaf).entries;
-        let place = entries.lower(&bytes[..key]);
+        let (place, known) = match entries.find(&bytes[..key]) {
+            Ok(place) => (place, true),
+            Err(place) => (place, false),
+        };
         if PLACED {
             rows += entries.slots[..place].iter().map(|slot| slot.value).sum::<i64>();
         }
-        let known = entries.holds(place, &bytes[..key]);
         let before = if known { entries.slots[place].value } else { 0 };
         let after = before + copies;
         if after < 0 {
@@ -323,9 +325,8 @@ impl<const W: usize> Ordered<W> {
         let mut at = nodes.root;
         for _ in 0..nodes.depth {
             let children = &nodes.inners[at as usize];
-            let behind = children.lower(key);
             // A child that begins with the very key is the one.
-            let child = if children.holds(behind, key) { behind } else { behind.saturating_sub(1) };
+            let child = children.find(key).unwrap_or_else(|behind| behind.saturating_sub(1));
             path.push((at, u32::try_from(child).expect("a node is small")));
             at = children.slots[child].value.at;
         }

@@ -6,7 +6,7 @@ use super::row::{MEASURE_BYTES, RowLayout, Slot, Value, measure_bytes, measure_o
 use super::walker::Walker;
 use crate::expr::Recomputed;
 use crate::plan::{Frame, FrameOffset, FrameUnits};
-use crate::repr::RowBlock;
+use crate::repr::{RowBlock, order_rows};
 use crate::state::{Cursor, Entry, Ordered, Weigh, add_weights};
 
 /// Entries that a bound steps over before it seeks instead.
@@ -29,10 +29,15 @@ impl Spot {
     }
 }
 
+/// Entries that a bound is looked for back from its row before it is sought.
+const STEPS_BACK: usize = 8;
+
 /// Where a bound of a frame belongs.
 enum Bound<'a> {
     /// Before a row, by its place.
     Row(i64),
+    /// Here.
+    At(Cursor),
     /// Before the first row whose key is not less.
     Key(&'a [u8]),
     /// The same.
@@ -64,58 +69,77 @@ impl<const W: usize, G: Weigh<W>> Rows<'_, W, G> {
         Spot { cursor, copy }
     }
 
-    /// Moves to a bound. Where that is a few steps ahead of a spot that is `placed`, `pass` gets the entries on the way and
-    /// how many of their copies were passed; the answer is whether it did.
-    fn go(&self, spot: &mut Spot, placed: bool, bound: Bound<'_>, pass: impl FnMut(Entry<'_>, i64)) -> bool {
-        match bound {
-            Bound::Row(to) => self.go_to_row(spot, placed, to, pass),
-            Bound::Key(key) => self.go_to_key(spot, placed, key, pass),
-            Bound::Measure(measure) => self.go_to_key(spot, placed, &measure, pass),
-            Bound::End => {
-                let there = placed && spot.position() == self.len();
-                *spot = Spot { cursor: self.tree.end(), copy: 0 };
-                there
-            }
+    /// Moves to a bound of the frame of the row at `place`. Where that is a few steps ahead of a spot that is `placed`, `pass`
+    /// gets the entries on the way and how many of their copies were passed; the answer is whether it did.
+    fn go(
+        &self,
+        (spot, placed): (&mut Spot, bool),
+        bound: &Bound<'_>,
+        place: &Place<'_>,
+        pass: impl FnMut(Entry<'_>, i64),
+    ) -> bool {
+        let followed = placed
+            && match bound {
+                Bound::Row(to) => self.follow_to_row(spot, *to, pass),
+                Bound::At(cursor) => self.follow_to_row(spot, cursor.rows, pass),
+                Bound::Key(key) => self.follow_to_key(spot, key, pass),
+                Bound::Measure(key) => self.follow_to_key(spot, key, pass),
+                Bound::End => spot.position() == self.len(),
+            };
+        if !followed {
+            let before = |cursor: Cursor| Spot { cursor, copy: 0 };
+            *spot = match bound {
+                Bound::Row(to) => self.select(*to),
+                Bound::At(cursor) => before(*cursor),
+                Bound::Key(key) => before(self.seek_from(place, key)),
+                Bound::Measure(key) => before(self.seek_from(place, key)),
+                Bound::End => before(self.tree.end()),
+            };
         }
+        followed
     }
 
-    fn go_to_row(&self, spot: &mut Spot, placed: bool, to: i64, mut pass: impl FnMut(Entry<'_>, i64)) -> bool {
-        if placed && spot.position() <= to {
-            for _ in 0..STEPS_MAX {
-                let entry = match self.tree.get(&spot.cursor) {
-                    Some(entry) if spot.position() < to => entry,
-                    _ => return true,
-                };
-                let ahead = to - spot.cursor.rows;
-                if ahead < entry.copies() {
-                    pass(entry, ahead - spot.copy);
-                    spot.copy = ahead;
-                    return true;
-                }
-                pass(entry, entry.copies() - spot.copy);
-                self.tree.step(&mut spot.cursor);
-                spot.copy = 0;
-            }
+    fn follow_to_row(&self, spot: &mut Spot, to: i64, mut pass: impl FnMut(Entry<'_>, i64)) -> bool {
+        if spot.position() > to {
+            return false;
         }
-        *spot = self.select(to);
+        for _ in 0..STEPS_MAX {
+            let entry = match self.tree.get(&spot.cursor) {
+                Some(entry) if spot.position() < to => entry,
+                _ => return true,
+            };
+            let ahead = to - spot.cursor.rows;
+            if ahead < entry.copies() {
+                pass(entry, ahead - spot.copy);
+                spot.copy = ahead;
+                return true;
+            }
+            pass(entry, entry.copies() - spot.copy);
+            self.tree.step(&mut spot.cursor);
+            spot.copy = 0;
+        }
         false
     }
 
-    fn go_to_key(&self, spot: &mut Spot, placed: bool, key: &[u8], mut pass: impl FnMut(Entry<'_>, i64)) -> bool {
-        if placed {
-            for _ in 0..STEPS_MAX {
-                match self.tree.get(&spot.cursor) {
-                    Some(entry) if entry.key() < key => {
-                        pass(entry, entry.copies() - spot.copy);
-                        self.tree.step(&mut spot.cursor);
-                        spot.copy = 0;
-                    }
-                    _ => return true,
+    fn follow_to_key(&self, spot: &mut Spot, key: &[u8], mut pass: impl FnMut(Entry<'_>, i64)) -> bool {
+        for _ in 0..STEPS_MAX {
+            match self.tree.get(&spot.cursor) {
+                Some(entry) if order_rows(entry.key(), key).is_lt() => {
+                    pass(entry, entry.copies() - spot.copy);
+                    self.tree.step(&mut spot.cursor);
+                    spot.copy = 0;
                 }
+                _ => return true,
             }
         }
-        *spot = Spot { cursor: self.tree.seek(key), copy: 0 };
         false
+    }
+
+    /// The place before the first entry whose key is not less than `bound`, which often is near `place`.
+    fn seek_from(&self, place: &Place<'_>, bound: &[u8]) -> Cursor {
+        let near =
+            order_rows(place.entry.key(), bound).is_ge().then(|| self.tree.seek_back(&place.cursor, bound, STEPS_BACK));
+        near.flatten().unwrap_or_else(|| self.tree.seek(bound))
     }
 
     /// The sums of the rows from `spot` to row `to`; the negative of them if that stands before.
@@ -158,8 +182,10 @@ pub(super) struct Place<'a> {
     /// Its place from 0, copies counted.
     pub(super) position: i64,
     pub(super) entry: Entry<'a>,
-    /// The places of its first peer and behind its last.
-    pub(super) peers: (i64, i64),
+    /// The place before its entry.
+    pub(super) cursor: Cursor,
+    /// The places before its first peer and behind its last.
+    pub(super) peers: (Cursor, Cursor),
     /// How many groups of peers stand before its own, where groups are counted.
     pub(super) group: i64,
 }
@@ -200,9 +226,9 @@ impl<const W: usize> MovingFrame<W> {
                 add_weights(sums, &rows.weigh.weigh(entry.payload()), copies);
             }
         };
-        let followed = rows.go(&mut self.end, placed, end, &mut pass);
-        let followed = rows.go(&mut self.start, placed, start, |entry, copies| pass(entry, -copies)) && followed;
-        if W > 0 && !followed {
+        let end_followed = rows.go((&mut self.end, placed), &end, place, &mut pass);
+        let followed = rows.go((&mut self.start, placed), &start, place, |entry, copies| pass(entry, -copies));
+        if W > 0 && !(followed && end_followed) {
             self.sums = rows.sums_between(&self.start, self.end.position());
         }
         self.placed = true;
@@ -323,7 +349,7 @@ fn bound<'a, const W: usize, G: Weigh<W>>(
             Bound::Row(clamped(position, rows.len()))
         }
         (FrameUnits::Range | FrameUnits::Groups, FrameOffset::Current) => {
-            Bound::Row(if is_end { place.peers.1 } else { place.peers.0 })
+            Bound::At(if is_end { place.peers.1 } else { place.peers.0 })
         }
         (FrameUnits::Groups, FrameOffset::Count(count)) => {
             let group = i128::from(place.group).saturating_add(*count).saturating_add(i128::from(is_end));

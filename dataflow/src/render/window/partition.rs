@@ -10,8 +10,8 @@ use super::kind::{Kind, Weights, tile};
 use super::measure::Measure;
 use super::reach::{Intervals, Reach};
 use super::row::{RowLayout, Value, order_len, split_written};
-use super::stretch::Asked;
-use crate::repr::Diff;
+use super::stretch::{Answered, Asked};
+use crate::repr::{Diff, order_rows};
 use crate::state::{Ordered, Weightless};
 
 /// Beyond so many tiles, looking where each begins costs more than looking at the rows.
@@ -61,12 +61,20 @@ pub(super) struct Scratch {
     now: Answers,
 }
 
+/// Which row an answer is of.
+struct AnsweredRow {
+    /// The end of its key in [`Answers::keys`].
+    end: usize,
+    /// How much of the key is the order's.
+    order: usize,
+    copy_of_last: bool,
+}
+
 /// Answers, row by row in order.
 #[derive(Default)]
 struct Answers {
     keys: Vec<u8>,
-    /// (end of the key in `keys`, how much of the key is the order's) of each row.
-    rows: Vec<(usize, usize)>,
+    rows: Vec<AnsweredRow>,
     values: Vec<Value>,
 }
 
@@ -77,32 +85,28 @@ impl Answers {
         self.values.clear();
     }
 
-    fn push(&mut self, key: &[u8], order: usize, values: &[Value]) {
+    fn push(&mut self, Answered { key, order, copy_of_last }: Answered<'_>, values: &[Value]) {
         self.keys.extend_from_slice(key);
-        self.rows.push((self.keys.len(), order));
+        self.rows.push(AnsweredRow { end: self.keys.len(), order, copy_of_last });
         self.values.extend_from_slice(values);
     }
 
     fn key(&self, at: usize) -> Option<&[u8]> {
-        let (end, _) = *self.rows.get(at)?;
-        let start = if at == 0 { 0 } else { self.rows[at - 1].0 };
+        let end = self.rows.get(at)?.end;
+        let start = if at == 0 { 0 } else { self.rows[at - 1].end };
         Some(&self.keys[start..end])
     }
 
     /// The rows from `at` on that have the same key.
     fn copies(&self, at: usize) -> Range<usize> {
-        let key = self.key(at);
-        let mut end = at + 1;
-        while self.rows.len() > end && self.key(end) == key {
-            end += 1;
-        }
-        at..end
+        let more = self.rows[at + 1..].iter().take_while(|row| row.copy_of_last).count();
+        at..at + 1 + more
     }
 
     /// The row, and the answers beside it.
     fn get(&self, at: usize, width: usize) -> (RowBytes<'_>, &[Value]) {
         let key = self.key(at).expect("a row that is there");
-        (key.split_at(self.rows[at].1), &self.values[at * width..(at + 1) * width])
+        (key.split_at(self.rows[at].order), &self.values[at * width..(at + 1) * width])
     }
 }
 
@@ -134,11 +138,18 @@ impl<const W: usize> Partition<W> {
         self.reach(changes, shape, intervals);
         before.clear();
         if !self.rows.is_empty() {
-            shape.asked.answers(&self.read(shape), intervals, |key, order, values| before.push(key, order, values));
+            shape.asked.answers(&self.read(shape), intervals, |row, values| before.push(row, values));
         }
         self.change(changes, shape);
+        if before.rows.is_empty() {
+            // What comes takes nobody's place.
+            shape.asked.answers(&self.read(shape), intervals, |row, values| {
+                emit(row.key.split_at(row.order), values, 1);
+            });
+            return;
+        }
         now.clear();
-        shape.asked.answers(&self.read(shape), intervals, |key, order, values| now.push(key, order, values));
+        shape.asked.answers(&self.read(shape), intervals, |row, values| now.push(row, values));
         emit_differences(before, now, shape.asked.functions.len(), &mut emit);
     }
 
@@ -228,8 +239,8 @@ impl<const W: usize> Partition<W> {
         for starts in starts_before.iter().zip(&self.starts(&tiles)) {
             match starts {
                 (None, None) => {}
-                (Some(start), None) | (None, Some(start)) => moved.push(&[start], None),
-                (Some(before), Some(now)) => moved.push(&[before.min(now)], Some(&[before.max(now), &[0]])),
+                (Some(start), None) | (None, Some(start)) => moved.push(start, None),
+                (Some(before), Some(now)) => moved.push(before.min(now), Some(&[before.max(now), &[0]])),
             }
         }
         moved.merge();
@@ -292,7 +303,7 @@ fn emit_differences(
             (None, None) => return,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some(new)) => old.cmp(new),
+            (Some(old), Some(new)) => order_rows(old, new),
         };
         let (old_copies, new_copies) = match order {
             Ordering::Less => (before.copies(old), new..new),

@@ -11,6 +11,7 @@ use super::measure::Measure;
 use super::row::{MEASURE_BYTES, measure_bytes, measure_of, order_len};
 use super::stretch::Asked;
 use crate::plan::{Frame, FrameOffset, FrameUnits, Places, RowLimit};
+use crate::repr::order_rows;
 use crate::state::Ordered;
 
 /// The least bytes above everything that begins with `prefix`.
@@ -27,16 +28,23 @@ pub(super) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Intervals of keys: from one key on and below another, or without an end. Their bytes stand in one buffer.
+///
+/// Those that come in order are put together as they come.
 #[derive(Default)]
 pub(super) struct Intervals {
     bytes: Vec<u8>,
-    intervals: Vec<(Range<usize>, Option<Range<usize>>)>,
+    intervals: Vec<Interval>,
+    /// Whether one began before the one that came before it.
+    disordered: bool,
 }
+
+type Interval = (Range<usize>, Option<Range<usize>>);
 
 impl Intervals {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.intervals.clear();
+        self.disordered = false;
     }
 
     fn keep(&mut self, parts: &[&[u8]]) -> Range<usize> {
@@ -45,33 +53,61 @@ impl Intervals {
         start..self.bytes.len()
     }
 
-    /// Adds one; a bound may come in parts.
-    pub(super) fn push(&mut self, low: &[&[u8]], high: Option<&[&[u8]]>) {
-        let (low, high) = (self.keep(low), high.map(|high| self.keep(high)));
-        self.intervals.push((low, high));
+    /// Adds one; its end may come in parts.
+    pub(super) fn push(&mut self, low: &[u8], high: Option<&[&[u8]]>) {
+        let interval = (self.keep(&[low]), high.map(|high| self.keep(high)));
+        let Intervals { bytes, intervals, disordered } = self;
+        *disordered |= intervals.last().is_some_and(|last| order_rows(low, &bytes[last.0.clone()]).is_lt());
+        put(bytes, intervals, interval, *disordered);
     }
 
-    /// Sorts them and puts together those that touch each other.
+    /// Adds one of a single key.
+    pub(super) fn push_key(&mut self, key: &[u8]) {
+        if let Some((low, high)) = self.intervals.last() {
+            let bound = |range: &Range<usize>| &self.bytes[range.clone()];
+            let below = |high: &Range<usize>| order_rows(key, bound(high)).is_lt();
+            if order_rows(key, bound(low)).is_ge() && high.as_ref().is_none_or(below) {
+                return;
+            }
+        }
+        self.push(key, Some(&[key, &[0]]));
+    }
+
+    /// Puts together those that touch each other, and sorts them.
     pub(super) fn merge(&mut self) {
-        let Intervals { bytes, intervals } = self;
-        let key = |range: &Range<usize>| &bytes[range.clone()];
-        intervals.sort_unstable_by(|a, b| key(&a.0).cmp(key(&b.0)));
-        intervals.retain(|(low, high)| high.as_ref().is_none_or(|high| key(low) < key(high)));
-        intervals.dedup_by(|next, kept| {
-            let Some(end) = &kept.1 else { return true };
-            if key(end) < key(&next.0) {
-                return false;
-            }
-            if next.1.as_ref().is_none_or(|high| key(end) < key(high)) {
-                kept.1 = next.1.clone();
-            }
-            true
-        });
+        if !self.disordered {
+            return;
+        }
+        let Intervals { bytes, intervals, disordered } = self;
+        let low = |interval: &Interval| &bytes[interval.0.clone()];
+        intervals.sort_unstable_by(|a, b| order_rows(low(a), low(b)));
+        for interval in std::mem::take(intervals) {
+            put(bytes, intervals, interval, false);
+        }
+        *disordered = false;
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let key = |range: &Range<usize>| &self.bytes[range.clone()];
         self.intervals.iter().map(move |(low, high)| (key(low), high.as_ref().map(key)))
+    }
+}
+
+/// Adds an interval to others, none of which begins behind it; to those that are disordered, as it is.
+fn put(bytes: &[u8], intervals: &mut Vec<Interval>, (low, high): Interval, disordered: bool) {
+    let bound = |range: &Range<usize>| &bytes[range.clone()];
+    let ends_before = |end: &Range<usize>, bound: &[u8]| order_rows(&bytes[end.clone()], bound).is_lt();
+    if let Some(last) = intervals.last_mut().filter(|_| !disordered)
+        && last.1.as_ref().is_none_or(|end| !ends_before(end, bound(&low)))
+    {
+        let further = |end: &Range<usize>| high.as_ref().is_none_or(|high| ends_before(end, bound(high)));
+        if last.1.as_ref().is_some_and(further) {
+            last.1 = high;
+        }
+        return;
+    }
+    if high.as_ref().is_none_or(|high| ends_before(&low, bound(high))) {
+        intervals.push((low, high));
     }
 }
 
@@ -87,21 +123,20 @@ pub(super) struct Reach<'a, const W: usize> {
 impl<const W: usize> Reach<'_, W> {
     /// The rows that a change of the row `key` touches; its order's keys are the first `order` bytes.
     pub(super) fn of(&self, key: &[u8], order: usize, asked: &Asked, out: &mut Intervals) {
-        let Asked { functions, limit, .. } = asked;
-        let ranks = limit.is_some() || functions.iter().any(|function| function.kind.ranks());
+        let Asked { functions, limit, frames, .. } = asked;
+        let of_all = |kind: &Kind| matches!(kind, Kind::PercentRank | Kind::CumeDist | Kind::Ntile(_));
+        if functions.iter().any(|function| of_all(&function.kind)) {
+            out.push(&[], None);
+        }
+        // What begins first goes first.
+        frames.iter().for_each(|frame| self.frame(frame, key, order, out));
         match limit.map(|limit| self.end_of(limit)) {
-            Some(Some(end)) => out.push(&[key], Some(&[&end])),
-            _ if ranks => out.push(&[key], None),
-            _ => {}
+            Some(Some(end)) => out.push(key, Some(&[&end])),
+            Some(None) => out.push(key, None),
+            None if functions.iter().any(|function| function.kind.ranks()) => out.push(key, None),
+            None => {}
         }
-        out.push(&[key], Some(&[key, &[0]]));
-        for function in functions {
-            match function.kind {
-                Kind::PercentRank | Kind::CumeDist | Kind::Ntile(_) => out.push(&[], None),
-                ref kind if kind.ranks() => {}
-                _ => self.frame(&function.frame, key, order, out),
-            }
-        }
+        out.push_key(key);
     }
 
     /// The key behind everything that can move over the end of the limit.
@@ -139,8 +174,8 @@ impl<const W: usize> Reach<'_, W> {
             Some(self.key_at(last.max(0))?.max(key))
         });
         match high {
-            Some(last) => out.push(&[low], Some(&[last, &[0]])),
-            None => out.push(&[low], None),
+            Some(last) => out.push(low, Some(&[last, &[0]])),
+            None => out.push(low, None),
         }
     }
 
@@ -161,7 +196,7 @@ impl<const W: usize> Reach<'_, W> {
             let last = group(at.saturating_add(after).saturating_add(1))?;
             behind(last.max(prefix))
         });
-        out.push(&[low], high.as_ref().map(|high| [high.as_slice()]).as_ref().map(|high| &high[..]));
+        out.push(low, high.as_ref().map(|high| [high.as_slice()]).as_ref().map(|high| &high[..]));
     }
 
     fn range_frame(&self, frame: &Frame, key: &[u8], order: usize, out: &mut Intervals) {
@@ -169,8 +204,8 @@ impl<const W: usize> Reach<'_, W> {
         if peers(&frame.start) && peers(&frame.end) {
             let low = if frame.end.is_some() { &key[..order] } else { &[] };
             match frame.start.and_then(|_| behind(&key[..order])) {
-                Some(high) => out.push(&[low], Some(&[&high])),
-                None => out.push(&[low], None),
+                Some(high) => out.push(low, Some(&[&high])),
+                None => out.push(low, None),
             }
             return;
         }
@@ -179,8 +214,8 @@ impl<const W: usize> Reach<'_, W> {
         let low = low.as_ref().map_or(&[][..], |low| &low[..]);
         let last = frame.start.as_ref().map(|offset| self.measure.moved_here(measure, offset).1);
         match last.and_then(|last| last.checked_add(1)) {
-            Some(behind) => out.push(&[low], Some(&[&measure_bytes(behind)])),
-            None => out.push(&[low], None),
+            Some(behind) => out.push(low, Some(&[&measure_bytes(behind)])),
+            None => out.push(low, None),
         }
     }
 }
@@ -194,4 +229,57 @@ fn counted(frame: &Frame) -> (Option<i64>, Option<i64>) {
     let before = frame.end.map(|end| count(end).max(0));
     let behind = frame.start.map(|start| count(start).saturating_neg().max(0));
     (before, behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// A key: some are the beginning of others.
+    fn key(random: &mut ChaCha8Rng, least: u8) -> Vec<u8> {
+        let beginning = random.random_range(least..least.saturating_add(20));
+        if random.random_bool(0.3) { vec![beginning; 20] } else { vec![beginning] }
+    }
+
+    #[test]
+    fn together_they_hold_what_each_holds() {
+        for seed in 0..300 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let (mut intervals, mut plain) = (Intervals::default(), Vec::new());
+            for step in 0..random.random_range(1..20u8) {
+                // Mostly in order, as changes are.
+                let from = if seed % 2 == 0 { step * 9 } else { random.random_range(0..200) };
+                let (low, high) = (key(&mut random, from), key(&mut random, from));
+                match random.random_range(0..20) {
+                    0 => {
+                        intervals.push(&low, None);
+                        plain.push((low, None));
+                    }
+                    1..6 => {
+                        intervals.push_key(&low);
+                        plain.push((low.clone(), Some([&low[..], &[0]].concat())));
+                    }
+                    _ => {
+                        intervals.push(&low, Some(&[&high, &[0]]));
+                        plain.push((low, Some([&high[..], &[0]].concat())));
+                    }
+                }
+            }
+            intervals.merge();
+            let holds = |low: &[u8], high: Option<&[u8]>, key: &[u8]| low <= key && high.is_none_or(|high| key < high);
+            for _ in 0..300 {
+                let least = random.random_range(0..220);
+                let key = key(&mut random, least);
+                let wanted = plain.iter().any(|(low, high)| holds(low, high.as_deref(), &key));
+                // In one of them, never in two.
+                let found = intervals.iter().filter(|(low, high)| holds(low, *high, &key)).count();
+                assert_eq!(found, usize::from(wanted), "seed {seed}, key {key:?}");
+            }
+            let lows: Vec<&[u8]> = intervals.iter().map(|(low, _)| low).collect();
+            assert!(lows.is_sorted(), "seed {seed}");
+        }
+    }
 }

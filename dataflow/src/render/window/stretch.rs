@@ -7,6 +7,7 @@ use super::kind::{Function, Kind, float_value, tile};
 use super::reach::{Intervals, behind};
 use super::row::{Value, order_len};
 use crate::plan::{Frame, FrameOffset, FrameUnits, Places, RowLimit};
+use crate::repr::order_rows;
 use crate::state::{Cursor, Weigh};
 
 /// Entries that are looked at for the end of a group of peers before it is sought.
@@ -19,7 +20,7 @@ const ALL_ROWS: RowLimit = RowLimit { places: Places::Rows, offset: 0, fetch: No
 pub(super) struct Asked {
     pub(super) functions: Vec<Function>,
     pub(super) limit: Option<RowLimit>,
-    frames: Vec<Frame>,
+    pub(super) frames: Vec<Frame>,
     /// Per function: its frame, by number, and its number among the functions of the frame that walk.
     places: Vec<Option<(usize, usize)>>,
     /// Whether anybody asks for peers, and for the number of groups.
@@ -55,19 +56,14 @@ impl Asked {
         Asked { functions, limit, frames, places, peers: peers || groups, groups }
     }
 
-    /// Calls `visit` with every row in `intervals` that leaves, copy by copy in order: its key, how much of that is the
-    /// order's, and the functions' answers.
+    /// Calls `visit` with every row in `intervals` that leaves, copy by copy in order, and the functions' answers.
     pub(super) fn answers<const W: usize, G: Weigh<W>>(
         &self,
         rows: &Rows<'_, W, G>,
         intervals: &Intervals,
-        mut visit: impl FnMut(&[u8], usize, &[Value]),
+        mut visit: impl FnMut(Answered<'_>, &[Value]),
     ) {
-        let mut frames: SmallVec<[MovingFrame<W>; 1]> = self
-            .frames
-            .iter()
-            .map(|frame| MovingFrame::new(*frame, self.functions.iter().filter(|f| f.frame == *frame), rows))
-            .collect();
+        let mut frames: SmallVec<[MovingFrame<W>; 1]> = SmallVec::new();
         let mut values = SmallVec::new();
         let limit = self.limit.unwrap_or(ALL_ROWS);
         let (places, offset, end) = (limit.places, limit.offset, limit.end());
@@ -75,34 +71,43 @@ impl Asked {
             let mut cursor = rows.tree.seek(low);
             let mut peers = Peers::default();
             while let Some(entry) = rows.tree.get(&cursor) {
-                if high.is_some_and(|high| entry.key() >= high) {
+                if high.is_some_and(|high| order_rows(entry.key(), high).is_ge()) {
                     break;
                 }
                 let order = order_len(entry.payload());
                 if self.peers {
-                    peers.move_to(&cursor, &entry.key()[..order], self.groups, rows);
+                    peers.move_to(&cursor, &entry.key()[..order], (low, self.groups), rows);
                 }
                 let counted = match places {
                     Places::Rows => cursor.rows,
-                    Places::FirstPeers => peers.start,
+                    Places::FirstPeers => peers.start.rows,
                     Places::Groups => peers.group,
                 };
                 if counted >= end {
                     break;
                 }
+                let mut copy_of_last = false;
                 for copy in 0..entry.copies() {
                     let position = cursor.rows + copy;
                     let counted = if places == Places::Rows { position } else { counted };
                     if counted < offset || counted >= end {
                         continue;
                     }
-                    let place = Place { position, entry, peers: (peers.start, peers.end), group: peers.group };
-                    self.answer(&mut frames, &place, rows, &mut values);
-                    visit(entry.key(), order, &values);
+                    if frames.is_empty() {
+                        frames.extend(self.frames.iter().map(|frame| self.moving(*frame, rows)));
+                    }
+                    let at = Place { position, entry, cursor, peers: (peers.start, peers.end), group: peers.group };
+                    self.answer(&mut frames, &at, rows, &mut values);
+                    visit(Answered { key: entry.key(), order, copy_of_last }, &values);
+                    copy_of_last = true;
                 }
                 rows.tree.step(&mut cursor);
             }
         }
+    }
+
+    fn moving<const W: usize, G: Weigh<W>>(&self, frame: Frame, rows: &Rows<'_, W, G>) -> MovingFrame<W> {
+        MovingFrame::new(frame, self.functions.iter().filter(|function| function.frame == frame), rows)
     }
 
     fn answer<const W: usize, G: Weigh<W>>(
@@ -119,16 +124,26 @@ impl Asked {
             values.push(match (&function.kind, at) {
                 (_, Some((frame, walker))) => frames[*frame].answer(function, *walker, rows),
                 (Kind::RowNumber, _) => Value::Code(i128::from(place.position + 1)),
-                (Kind::Rank, _) => Value::Code(i128::from(place.peers.0 + 1)),
+                (Kind::Rank, _) => Value::Code(i128::from(place.peers.0.rows + 1)),
                 (Kind::DenseRank, _) => Value::Code(i128::from(place.group + 1)),
                 (Kind::PercentRank, _) if count == 1 => float_value(0.0),
-                (Kind::PercentRank, _) => float_value(place.peers.0 as f64 / (count - 1) as f64),
-                (Kind::CumeDist, _) => float_value(place.peers.1 as f64 / count as f64),
+                (Kind::PercentRank, _) => float_value(place.peers.0.rows as f64 / (count - 1) as f64),
+                (Kind::CumeDist, _) => float_value(place.peers.1.rows as f64 / count as f64),
                 (Kind::Ntile(tiles), _) => Value::Code(i128::from(tile(place.position, count, *tiles))),
                 (kind, None) => unreachable!("{kind:?} has a frame"),
             });
         }
     }
+}
+
+/// A row that was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Answered<'a> {
+    pub(super) key: &'a [u8],
+    /// How much of the key is the order's.
+    pub(super) order: usize,
+    /// Whether it is a copy of the one before.
+    pub(super) copy_of_last: bool,
 }
 
 /// The group of peers that the rows have reached.
@@ -137,45 +152,43 @@ struct Peers {
     /// What the keys of the group begin with, once one is reached.
     prefix: SmallVec<[u8; 40]>,
     reached: bool,
-    start: i64,
-    end: i64,
+    /// Before its first row, and behind its last.
+    start: Cursor,
+    end: Cursor,
     group: i64,
 }
 
 impl Peers {
+    /// Moves to the group of the entry at `cursor`, whose order's keys are `prefix`. Rows begin at the key `low`.
     fn move_to<const W: usize, G: Weigh<W>>(
         &mut self,
         cursor: &Cursor,
         prefix: &[u8],
-        groups: bool,
+        (low, groups): (&[u8], bool),
         rows: &Rows<'_, W, G>,
     ) {
-        if self.reached && self.prefix.as_slice() == prefix {
+        if self.reached && order_rows(&self.prefix, prefix).is_eq() {
             return;
         }
+        // Rows come in order: this is the next group. Nor does the first row have peers before a bound that is no longer
+        // than the order's keys: what begins with them sorts on one side of it.
+        self.start = if self.reached || low.len() <= prefix.len() { *cursor } else { rows.tree.seek(prefix) };
         if self.reached {
-            // Rows come in order: this is the next group.
-            self.start = cursor.rows;
             self.group += 1;
-        } else {
-            self.start = rows.tree.seek(prefix).rows;
-            if groups {
-                self.group = rows.groups.seek(prefix).rows;
-            }
+        } else if groups {
+            self.group = rows.groups.seek(prefix).rows;
         }
         self.reached = true;
         self.prefix.clear();
         self.prefix.extend_from_slice(prefix);
-        let mut ahead = *cursor;
+        self.end = *cursor;
         for _ in 0..PEERS_STEPS {
-            match rows.tree.get(&ahead) {
-                Some(entry) if entry.key().starts_with(prefix) => rows.tree.step(&mut ahead),
-                _ => {
-                    self.end = ahead.rows;
-                    return;
-                }
+            rows.tree.step(&mut self.end);
+            let next = rows.tree.get(&self.end).and_then(|next| next.key().get(..prefix.len()));
+            if next.is_none_or(|next| order_rows(next, prefix).is_ne()) {
+                return;
             }
         }
-        self.end = behind(prefix).map_or(rows.len(), |high| rows.tree.seek(&high).rows);
+        self.end = behind(prefix).map_or_else(|| rows.tree.end(), |high| rows.tree.seek(&high));
     }
 }

@@ -1,9 +1,11 @@
 //! Places between rows, how to get from one to another, and sums of what stands before them.
 
+use crate::repr::order_rows;
+
 use super::{Entry, NONE, Ordered, Totals, Weigh, add_weights};
 
 /// A place before an entry, or behind all of them. Valid until the rows change.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     leaf: u32,
     index: u32,
@@ -46,6 +48,22 @@ impl<const W: usize> Ordered<W> {
         let index = entries.lower(bound);
         rows += entries.slots[..index].iter().map(|slot| slot.value).sum::<i64>();
         self.settled(Cursor { leaf, index: u32::try_from(index).expect("a leaf is small"), rows })
+    }
+
+    /// The same, sought up to `steps` entries back from an entry that is not less than `bound`; `None` if it is further away.
+    pub(crate) fn seek_back(&self, from: &Cursor, bound: &[u8], steps: usize) -> Option<Cursor> {
+        let mut found = *from;
+        for _ in 0..steps {
+            let mut before = found;
+            if !self.step_back(&mut before) {
+                return Some(found);
+            }
+            if self.get(&before).is_some_and(|entry| order_rows(entry.key(), bound).is_lt()) {
+                return Some(found);
+            }
+            found = before;
+        }
+        None
     }
 
     /// The place before the entry that has row `position`, counted from 0 with copies; behind everything if there are not

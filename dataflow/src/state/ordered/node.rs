@@ -4,6 +4,8 @@
 //! begin with, so that most comparisons are of integers that stand close together (R. Bayer and K. Unterauer, "Prefix
 //! B-Trees", ACM TODS 2(1), 1977; G. Graefe and P.-A. Larson, "B-Tree Indexes and CPU Caches", ICDE 2001).
 
+use std::cmp::Ordering;
+
 use prefetch_index::prefetch_index;
 
 /// Bytes that belong to no string before a node is written anew for them.
@@ -99,37 +101,45 @@ impl<T> Node<T> {
     }
 
     /// How many keys are smaller than `bound`.
+    #[inline]
     pub(super) fn lower(&self, bound: &[u8]) -> usize {
-        let Some(last) = self.slots.len().checked_sub(1) else { return 0 };
+        self.find(bound).unwrap_or_else(|place| place)
+    }
+
+    /// Where `key` stands, or where it would stand.
+    pub(super) fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        let Some(last) = self.slots.len().checked_sub(1) else { return Err(0) };
         let shared = self.shared as usize;
         if shared > 0 {
             let shared = &self.key(last)[..shared];
-            let beginning = &bound[..bound.len().min(shared.len())];
+            let beginning = &key[..key.len().min(shared.len())];
             match beginning.cmp(&shared[..beginning.len()]) {
-                std::cmp::Ordering::Less => return 0,
-                std::cmp::Ordering::Greater => return last + 1,
-                std::cmp::Ordering::Equal if beginning.len() < shared.len() => return 0,
-                std::cmp::Ordering::Equal => {}
+                Ordering::Less => return Err(0),
+                Ordering::Greater => return Err(last + 1),
+                Ordering::Equal if beginning.len() < shared.len() => return Err(0),
+                Ordering::Equal => {}
             }
         }
-        let wanted = head(bound, shared);
+        let wanted = head(key, shared);
+        // What comes in its order comes at the end.
+        if self.slots[last].head < wanted {
+            return Err(last + 1);
+        }
         let low = self.slots.partition_point(|slot| slot.head < wanted);
-        if self.slots.get(low).is_none_or(|slot| slot.head != wanted) {
-            return low;
+        if self.slots[low].head != wanted {
+            return Err(low);
         }
         let alike = self.slots[low..].partition_point(|slot| slot.head == wanted);
         let (mut low, mut high) = (low, low + alike);
         while low < high {
             let middle = usize::midpoint(low, high);
-            if self.key(middle) < bound { low = middle + 1 } else { high = middle }
+            match self.key(middle).cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
         }
-        low
-    }
-
-    /// Whether `key` stands at `index`.
-    #[inline]
-    pub(super) fn holds(&self, index: usize, key: &[u8]) -> bool {
-        index < self.slots.len() && self.key(index) == key
+        Err(low)
     }
 
     /// Puts a string between others, in order: `bytes`, of which the first `key` are its key.

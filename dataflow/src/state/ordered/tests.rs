@@ -55,8 +55,17 @@ fn check(tree: &Ordered<1>, plain: &Plain, random: &mut ChaCha8Rng, domain: u32)
         assert_eq!((cursor.rows, tree.sums_before(before, &FirstByte)), (before, [sum]));
         assert_eq!(
             tree.get(&cursor).map(|entry| entry.key()),
-            plain.range(bound..).next().map(|(key, _)| key.as_slice())
+            plain.range(bound.clone()..).next().map(|(key, _)| key.as_slice())
         );
+        // From some entries behind the bound, and from the bound itself.
+        let mut behind = cursor;
+        let away = random.random_range(0..12);
+        for _ in 0..away {
+            tree.step(&mut behind);
+        }
+        let near = tree.seek_back(&behind, &bound, 8);
+        assert!(near.is_none_or(|near| near == cursor), "{near:?} is not {cursor:?}");
+        assert!(near.is_some() || away >= 8);
         let position = random.random_range(0..tree.rows() + 2);
         let (mut passed, mut sum, mut at) = (0, 0, plain.iter());
         let wanted = at.find(|(key, copies)| {
