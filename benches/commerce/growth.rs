@@ -12,31 +12,35 @@ use super::queries::Query;
 /// Rows of history, in millions, after which the cost of a million is printed.
 const HISTORY: [usize; 4] = [1, 5, 10, 20];
 const MILLION: usize = 1_000_000;
-/// Millions at both ends whose means are compared: how much is merged in a single one is chance.
-const SPAN: usize = 5;
+/// The first doubling of the history whose mean is printed. The last one ends with the history.
+///
+/// From one doubling to the next everything is merged once, whenever that is: what a single million costs depends on whether
+/// it was then.
+const DOUBLING: (usize, usize) = (2, 4);
 
 /// Prints a table of CPU a row, on one worker, up to `rows` rows of history.
 pub(crate) fn print(queries: &[Query], rows: usize) -> Result<()> {
     let points: Vec<usize> = HISTORY.into_iter().filter(|point| point * MILLION <= rows).collect();
     let Some(last) = points.last() else { anyhow::bail!("growth is measured from a million rows on") };
-    let span = SPAN.min(last.div_ceil(2));
-    println!("CPU us a row over the million rows after so many millions, one worker, one run; load {}\n", load());
-    let titles: Vec<String> = points.iter().map(|point| format!("{point} M")).collect();
-    let means = format!("mean of the first {span} | of the last {span}");
-    println!("| | {} | last to first | {means} | last to first |", titles.join(" | "));
-    println!("|---|{}---|---|---|---|", "---|".repeat(points.len()));
+    let doublings: Vec<(usize, usize)> = if *last > DOUBLING.1 { vec![DOUBLING, (last / 2, *last)] } else { vec![] };
+    println!("CPU us a row over the million rows after so many millions, and the mean from one number of millions to");
+    println!("its double; one worker, one run; load {}\n", load());
+    let mut titles: Vec<String> = points.iter().map(|point| format!("{point} M")).collect();
+    titles.push("last to first".to_owned());
+    titles.extend(doublings.iter().map(|(from, to)| format!("{from} to {to} M")));
+    titles.extend(doublings.first().map(|_| "last to first".to_owned()));
+    println!("| | {} |\n|---|{}", titles.join(" | "), "---|".repeat(titles.len()));
     for query in queries {
         let costs = costs(*query, *last)?;
-        let cells: Vec<String> = points.iter().map(|point| format!("{:.3}", costs[point - 1])).collect();
-        let mean = |costs: &[f64]| costs.iter().sum::<f64>() / costs.len() as f64;
-        let (first, end) = (mean(&costs[..span]), mean(&costs[costs.len() - span..]));
-        println!(
-            "| {} | {} | {:.2} | {first:.3} | {end:.3} | {:.2} |",
-            query.name(),
-            cells.join(" | "),
-            costs[last - 1] / costs[0],
-            end / first
-        );
+        let mut cells: Vec<String> = points.iter().map(|point| format!("{:.3}", costs[point - 1])).collect();
+        cells.push(format!("{:.2}", costs[last - 1] / costs[0]));
+        let mean = |&(from, to): &(usize, usize)| costs[from - 1..to - 1].iter().sum::<f64>() / (to - from) as f64;
+        let means: Vec<f64> = doublings.iter().map(mean).collect();
+        cells.extend(means.iter().map(|mean| format!("{mean:.3}")));
+        if let [first, last] = means[..] {
+            cells.push(format!("{:.2}", last / first));
+        }
+        println!("| {} | {} |", query.name(), cells.join(" | "));
     }
     println!("\nload {}", load());
     Ok(())
