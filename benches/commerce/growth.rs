@@ -14,8 +14,7 @@ const HISTORY: [usize; 4] = [1, 5, 10, 20];
 const MILLION: usize = 1_000_000;
 /// The first doubling of the history whose mean is printed. The last one ends with the history.
 ///
-/// From one doubling to the next everything is merged once, whenever that is: what a single million costs depends on whether
-/// it was then.
+/// What a single million costs depends on which merges fall into it; over a doubling that evens out.
 const DOUBLING: (usize, usize) = (2, 4);
 
 /// Prints a table of CPU a row, on one worker, up to `rows` rows of history.

@@ -11,6 +11,8 @@ use crate::state::{Cursor, Entry, Ordered, Weigh, add_weights};
 
 /// Entries that a bound steps over before it seeks instead.
 const STEPS_MAX: usize = 64;
+/// Entries that a bound is looked for back from its row before it is sought.
+const STEPS_BACK: usize = 8;
 /// Rows of a frame that are added up one by one; of more, what stands before the frame is taken from what stands before its
 /// end.
 const WALK_MAX: i64 = 32;
@@ -29,14 +31,11 @@ impl Spot {
     }
 }
 
-/// Entries that a bound is looked for back from its row before it is sought.
-const STEPS_BACK: usize = 8;
-
 /// Where a bound of a frame belongs.
 enum Bound<'a> {
     /// Before a row, by its place.
     Row(i64),
-    /// Here.
+    /// At a place that is known already.
     At(Cursor),
     /// Before the first row whose key is not less.
     Key(&'a [u8]),

@@ -1,8 +1,7 @@
 //! Places between rows, how to get from one to another, and sums of what stands before them.
 
-use crate::repr::order_rows;
-
 use super::{Entry, NONE, Ordered, Totals, Weigh, add_weights};
+use crate::repr::order_rows;
 
 /// A place before an entry, or behind all of them. Valid until the rows change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
