@@ -58,6 +58,11 @@ impl Asked {
         asked
     }
 
+    /// The query that was named.
+    fn one(&self) -> Result<Query> {
+        self.queries.first().copied().context("which query?")
+    }
+
     /// The queries that were named, or `others`.
     fn queries_or(&self, others: &[Query]) -> Vec<Query> {
         if self.queries.is_empty() { others.to_vec() } else { self.queries.clone() }
@@ -77,7 +82,8 @@ fn main() -> Result<()> {
         Some("growth") => growth::print(&asked.queries_or(&Query::ALL), asked.rows.unwrap_or(20_000_000)),
         Some("ticks") => ticks::print(&asked.queries_or(&Query::ALL), asked.rows.unwrap_or(2_000_000)),
         Some("memory") => per_key::print(&asked.queries_or(&per_key::QUERIES), rows),
-        Some(per_key::ONE) => per_key::print_one(*asked.queries.first().context("whose memory is asked for?")?, rows),
+        Some(per_key::ONE) => per_key::print_one(asked.one()?, rows),
+        Some(growth::ONE) => growth::print_one(asked.one()?, rows),
         Some(other) => {
             anyhow::bail!("there is no {other}: table, growth, ticks, memory, a number of rows or names of queries")
         }

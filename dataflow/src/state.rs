@@ -18,7 +18,7 @@ pub(crate) use extremes::Extremes;
 pub(crate) use float_sum::FloatSum;
 pub(crate) use key_table::KeyTable;
 pub(crate) use multimap::{Multimap, Presence};
-pub(crate) use ordered::{Cursor, Entry, Ordered, Weigh, Weightless, add_weights};
+pub(crate) use ordered::{Cursor, Entry, Ordered, TOGETHER, Warm, Weigh, Weightless, add_weights};
 pub(crate) use places::Places;
 pub(crate) use slab::Slab;
 pub(crate) use upsert_table::{Change, UpsertTable};

@@ -29,7 +29,7 @@ use crate::expr::{ScalarExpr, evaluate};
 use crate::figures::Held;
 use crate::plan::{OrderBy, RowLimit, WindowFunction};
 use crate::repr::{Chunk, Diff, Timestamp, hash_bytes, owner, prefix};
-use crate::state::{Chunked, KeyTable};
+use crate::state::{Chunked, KeyTable, Warm};
 use kind::{Function, Weights};
 use measure::Measure;
 use output::{Input, Output};
@@ -128,11 +128,10 @@ fn write_rows<'scope>(
     })
 }
 
-/// How many changes ahead the index of partitions, a partition, where its rows are, and the rows are brought into the cache.
-const AHEAD_INDEX: usize = 24;
-const AHEAD_PARTITION: usize = 16;
-const AHEAD_PLACES: usize = 10;
-const AHEAD_ROWS: usize = 5;
+/// How many changes ahead the index of partitions, a partition, and the way to its last rows are brought into the cache.
+const AHEAD_INDEX: usize = 28;
+const AHEAD_PARTITION: usize = 20;
+const AHEAD_ROWS: [(usize, Warm); 4] = [(16, Warm::Nodes), (12, Warm::Leaf), (8, Warm::Slots), (4, Warm::Strings)];
 
 /// All partitions of one worker.
 struct Partitions<const W: usize> {
@@ -183,11 +182,12 @@ impl<const W: usize> Partitions<W> {
         let mut same: Vec<Change<'_>> = Vec::new();
         let mut order: Vec<(u128, u32)> = Vec::new();
         let mut changes: Vec<RowChange<'_>> = Vec::new();
+        let mut slots: Vec<Option<u32>> = Vec::with_capacity(changed.len());
         let mut at = 0;
         while let Some(Changed { hash, .. }) = changed.get(at) {
             same.clear();
             while let Some(Changed { block, index, .. }) = changed.get(at).filter(|changed| changed.hash == *hash) {
-                self.warm(&changed, at);
+                self.warm(&changed, &mut slots, at);
                 let (_, key, row, diff) = blocks[*block as usize].get(*index as usize);
                 same.push(Change { key, row, diff });
                 at += 1;
@@ -228,22 +228,24 @@ impl<const W: usize> Partitions<W> {
         }
     }
 
-    /// Looks ahead of change `at`.
+    /// Looks ahead of change `at`. `slots` are those of the changes up to the partition that is looked at.
     #[inline]
-    fn warm(&self, changed: &[Changed], at: usize) {
+    fn warm(&self, changed: &[Changed], slots: &mut Vec<Option<u32>>, at: usize) {
         if let Some(ahead) = changed.get(at + AHEAD_INDEX) {
             self.keys.warm_index(ahead.hash);
         }
-        if let Some(ahead) = changed.get(at + AHEAD_PARTITION)
-            && let Some(slot) = self.keys.warm_entry(ahead.hash)
+        while slots.len() <= at + AHEAD_PARTITION
+            && let Some(ahead) = changed.get(slots.len())
         {
-            self.partitions.warm(slot);
+            // Changes of one partition stand together: once is enough.
+            let known = slots.len().checked_sub(1).is_some_and(|before| changed[before].hash == ahead.hash);
+            let slot = if known { None } else { self.keys.warm_entry(ahead.hash) };
+            slot.into_iter().for_each(|slot| self.partitions.warm(slot));
+            slots.push(slot);
         }
-        for (distance, rows) in [(AHEAD_PLACES, false), (AHEAD_ROWS, true)] {
-            if let Some(ahead) = changed.get(at + distance)
-                && let Some(slot) = self.keys.warm_entry(ahead.hash)
-            {
-                self.partitions[slot].warm(rows);
+        for (distance, step) in AHEAD_ROWS {
+            if let Some(Some(slot)) = slots.get(at + distance) {
+                self.partitions[*slot].warm(step);
             }
         }
     }

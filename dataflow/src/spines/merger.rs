@@ -4,7 +4,7 @@ use differential_dataflow::trace::implementations::spine_fueled::Merger;
 use smallvec::SmallVec;
 use timely::progress::frontier::AntichainRef;
 
-use super::batch::Batch;
+use super::batch::{Batch, Plan, Runs};
 use super::heads::Heads;
 use super::run::{Cursor, Place, RowUpdates, Run, RunBuilder, consolidate};
 use crate::repr::{Diff, Timestamp};
@@ -13,28 +13,38 @@ use crate::repr::{Diff, Timestamp};
 pub(crate) enum BatchMerger {
     /// There was nothing to do.
     Beside(Batch),
-    /// All runs of both become one.
-    Runs(Box<RunMerger>),
+    /// Some runs of both become one.
+    Runs(Box<SomeMerged>),
     /// They have become one.
     Merged(Option<Batch>),
 }
 
+/// Runs of which some are being merged.
+pub(crate) struct SomeMerged {
+    kept: Runs,
+    merged: Runs,
+    merge: RunMerger,
+}
+
 impl Merger<Batch> for BatchMerger {
     fn new(left: &Batch, right: &Batch, compaction_frontier: AntichainRef<'_, Timestamp>) -> BatchMerger {
-        if let Some(batch) = left.beside(right) {
-            return BatchMerger::Beside(batch);
-        }
+        let (kept, merged) = match left.plan(right) {
+            Plan::Beside(batch) => return BatchMerger::Beside(batch),
+            Plan::Merge { kept, merged } => (kept, merged),
+        };
         // Nobody can read an arrangement whose frontier is empty: what becomes of times is indifferent.
         let since = compaction_frontier.first().copied().unwrap_or(Timestamp::MAX);
-        BatchMerger::Runs(Box::new(RunMerger::new(&runs(left, right), since)))
+        let merge = RunMerger::new(&borrowed(&merged), since);
+        BatchMerger::Runs(Box::new(SomeMerged { kept, merged, merge }))
     }
 
-    fn work(&mut self, left: &Batch, right: &Batch, fuel: &mut isize) {
-        if let BatchMerger::Runs(merge) = self {
-            merge.work(&runs(left, right), fuel);
+    fn work(&mut self, left: &Batch, _: &Batch, fuel: &mut isize) {
+        if let BatchMerger::Runs(some) = self {
+            let SomeMerged { kept, merged, merge } = &mut **some;
+            merge.work(&borrowed(merged), fuel);
             if *fuel > 0 {
-                let run = merge.finish();
-                *self = BatchMerger::Merged(run.map(|run| Batch::merged(run, [left, right])));
+                let batch = Batch::merged(std::mem::take(kept), merged, merge.finish(), left.loose());
+                *self = BatchMerger::Merged(batch);
             }
         }
     }
@@ -48,11 +58,8 @@ impl Merger<Batch> for BatchMerger {
     }
 }
 
-/// Runs that are merged together: those of two batches.
-type Runs<'a> = SmallVec<[&'a Run; 16]>;
-
-fn runs<'a>(left: &'a Batch, right: &'a Batch) -> Runs<'a> {
-    left.runs().iter().chain(right.runs()).map(|run| &**run).collect()
+fn borrowed(runs: &Runs) -> SmallVec<[&Run; 16]> {
+    runs.iter().map(|run| &**run).collect()
 }
 
 /// All runs as one, all times as they are.
@@ -128,9 +135,11 @@ impl RunMerger {
 mod tests {
     use std::collections::BTreeMap;
 
+    use differential_dataflow::trace::implementations::spine_fueled::SpineBatch;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    use super::super::batch::{LARGE, RUNS_MAX};
     use super::super::run::order;
     use super::*;
     use crate::repr::hash_bytes;
@@ -180,24 +189,60 @@ mod tests {
         cleared(updates)
     }
 
+    fn batch(rows: std::ops::Range<usize>, diff: Diff) -> Batch {
+        let mut builder = RunBuilder::new(rows.len(), 0);
+        rows.for_each(|row| builder.push(u32::try_from(row).expect("few rows"), &[1], (3, diff)));
+        Batch::new(builder.finish().expect("there are rows"), true)
+    }
+
+    fn merge(left: &Batch, right: &Batch) -> Batch {
+        let mut merger = BatchMerger::new(left, right, AntichainRef::new(&[9]));
+        merger.work(left, right, &mut { isize::MAX });
+        merger.done().expect("something is left")
+    }
+
+    /// A batch of one run of which is known that merging it does not pay.
+    fn known(rows: std::ops::Range<usize>, diff: Diff) -> Batch {
+        let middle = usize::midpoint(rows.start, rows.end);
+        merge(&batch(rows.start..middle, diff), &batch(middle..rows.end, diff))
+    }
+
     #[test]
     fn large_batches_stand_side_by_side_if_nothing_cancels() {
-        let merge = |left: &Batch, right: &Batch| {
-            let mut merger = BatchMerger::new(left, right, AntichainRef::new(&[9]));
-            merger.work(left, right, &mut { isize::MAX });
-            merger.done().expect("something is left")
-        };
-        let batch = |rows: std::ops::Range<u32>, diff| {
-            let mut builder = RunBuilder::new(rows.len(), 0);
-            rows.for_each(|row| builder.push(row, &[1], (3, diff)));
-            Batch::new(builder.finish().expect("there are rows"), true)
-        };
-        let grown = || merge(&batch(0..200_000, 1), &batch(200_000..400_000, 1));
+        let grown = || known(0..400_000, 1);
         assert_eq!(grown().runs().len(), 1, "whether something cancels is not known");
         assert_eq!(merge(&grown(), &grown()).runs().len(), 2);
         let shrunk = || merge(&batch(0..200_000, 1), &batch(0..150_000, -1));
         assert_eq!(merge(&grown(), &shrunk()).runs().len(), 1);
         assert_eq!(merge(&shrunk(), &shrunk()).runs().len(), 2, "they are small");
+    }
+
+    #[test]
+    fn many_runs_stand_side_by_side_if_they_are_large_and_hardly_meet() {
+        let runs = |count: usize, rows: usize, step: usize| {
+            let run = |number: usize| known(number * step..number * step + rows, 1);
+            (1..count).fold(run(0), |whole, number| merge(&whole, &run(number))).runs().len()
+        };
+        let count = 2 * RUNS_MAX;
+        assert_eq!(runs(count, LARGE, LARGE), count);
+        assert_eq!(runs(count, LARGE, LARGE - LARGE / 20), count, "one row in ten is in another run, too");
+        let meeting = runs(count, LARGE, LARGE - LARGE / 4);
+        assert!(meeting <= RUNS_MAX, "every other row is in another run, and there are {meeting}");
+    }
+
+    #[test]
+    fn small_runs_are_merged_beside_large_ones() {
+        let rows = LARGE / 3;
+        let run = |from: usize, rows: usize| known(from * LARGE..from * LARGE + rows, 1);
+        let mut whole = merge(&run(0, LARGE), &run(1, LARGE));
+        for number in 0..RUNS_MAX {
+            whole = merge(&whole, &run(2 + number, rows));
+        }
+        assert_eq!(whole.runs().len(), 2 + RUNS_MAX);
+        whole = merge(&whole, &run(2 + RUNS_MAX, rows));
+        let updates: Vec<usize> = whole.runs().iter().map(|run| run.updates()).collect();
+        assert_eq!(updates, [LARGE, LARGE, (RUNS_MAX + 1) * rows]);
+        assert_eq!(SpineBatch::len(&whole), updates.iter().sum::<usize>());
     }
 
     #[test]

@@ -152,6 +152,12 @@ impl Block {
         RowUpdates { block: self, first: first as u32, end: end as u32 }
     }
 
+    /// The first update of the row that `update` belongs to.
+    fn first_of(&self, update: usize) -> usize {
+        let row_end = self.updates[update].row_end;
+        (0..update).rev().take_while(|before| self.updates[*before].row_end == row_end).last().unwrap_or(update)
+    }
+
     /// Gives back the memory of what was expected and has not come, if that is much.
     fn shrink(&mut self) {
         shrink(&mut self.updates);
@@ -286,6 +292,22 @@ impl Run {
         self.updates
     }
 
+    /// Whether it has the row `sought` of some run.
+    pub(super) fn has(&self, sought: RowUpdates<'_>) -> bool {
+        self.rows_of(sought.order()).any(|row| row.bytes() == sought.bytes())
+    }
+
+    /// About `count` rows from all over it.
+    pub(super) fn sample(&self, count: usize) -> impl Iterator<Item = RowUpdates<'_>> {
+        let step = (self.updates / count.max(1)).max(1);
+        let mut next = step / 2;
+        self.blocks.iter().flat_map(move |block| {
+            let here = (next..block.len()).step_by(step);
+            next = here.clone().last().map_or(next, |last| last + step) - block.len();
+            here.map(move |update| block.row(block.first_of(update)))
+        })
+    }
+
     /// The bytes of all rows.
     pub(super) fn row_bytes(&self) -> usize {
         self.blocks.iter().map(|block| block.bytes.len()).sum()
@@ -412,6 +434,25 @@ mod tests {
         let mut builder = RunBuilder::new(updates, bytes);
         rows.iter().for_each(|(order, row, stamps)| builder.push_all(*order, row, stamps));
         builder.finish().expect("there are rows")
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_all_rows() {
+        let rows: Vec<_> = (0..40_000u32)
+            .map(|row| (row, row.to_be_bytes().to_vec(), vec![(1, 1), (u64::from(row) + 2, 1)]))
+            .collect();
+        let run = run(&rows);
+        for count in [1, 7, 100, 1_000] {
+            let sample: Vec<RowUpdates<'_>> = run.sample(count).collect();
+            assert!((count..=count + 1).contains(&sample.len()), "{} for {count}", sample.len());
+            assert!(sample.iter().all(|row| row.len() == 2 && run.has(*row)));
+            let gaps = sample.windows(2).map(|pair| (pair[1].order() - pair[0].order()) as usize);
+            assert!(gaps.into_iter().all(|gap| gap.abs_diff(rows.len() / count) <= 1));
+        }
+        let other = self::run(&[(7, vec![0, 0, 0, 7], vec![(1, 1)]), (8, vec![9], vec![(1, 1)])]);
+        assert_eq!(other.sample(10).map(|row| run.has(row)).collect::<Vec<_>>(), [true, false]);
+        let one: Vec<_> = self::run(&rows[..1]).sample(10).map(|row| row.len()).collect();
+        assert_eq!(one, [2, 2], "updates are sampled");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod cursor;
 mod node;
 
+use prefetch_index::prefetch_index;
 use smallvec::SmallVec;
 
 use super::sampled;
@@ -118,6 +119,19 @@ impl Weigh<0> for Weightless {
     }
 }
 
+/// Steps on the way to the last rows: each looks at what the one before brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Warm {
+    /// What there is beside the first leaf.
+    Nodes,
+    /// The last leaf and the root.
+    Leaf,
+    /// Where their strings are.
+    Slots,
+    /// The last of those.
+    Strings,
+}
+
 const NONE: u32 = u32::MAX;
 const BELOW_NONE: &str = "a row is taken away no more often than it was added";
 
@@ -154,12 +168,21 @@ struct Child<const W: usize> {
     at: u32,
 }
 
+impl<const W: usize> Child<W> {
+    #[inline]
+    fn rows(&self) -> i64 {
+        self.totals.rows
+    }
+}
+
 /// Everything beside the first leaf.
 #[derive(Debug)]
 struct Nodes<const W: usize> {
     /// Leaf `n + 1` is in place `n`.
     leaves: Vec<Leaf>,
     inners: Vec<Node<Child<W>>>,
+    /// The leaf that ends everything.
+    last: u32,
     free_leaves: Vec<u32>,
     free_inners: Vec<u32>,
     /// The inner node that everything is below.
@@ -178,6 +201,16 @@ impl<const W: usize> Nodes<W> {
         u32::try_from(self.leaves.len()).expect("fewer than 2^32 leaves")
     }
 
+    /// Goes down a level.
+    #[inline]
+    fn down(&self, way: &mut Way, key: &[u8]) {
+        let children = &self.inners[way.leaf as usize];
+        // A child that begins with the very key is the one.
+        let child = children.find(key).unwrap_or_else(|behind| behind.saturating_sub(1));
+        way.path.push((way.leaf, u32::try_from(child).expect("a node is small")));
+        way.leaf = children.slots[child].value.at;
+    }
+
     fn new_inner(&mut self, children: Node<Child<W>>) -> u32 {
         if let Some(at) = self.free_inners.pop() {
             self.inners[at as usize] = children;
@@ -194,15 +227,31 @@ pub(crate) struct Ordered<const W: usize> {
     /// The leaf that begins: number 0, whatever happens to others.
     first: Leaf,
     nodes: Option<Box<Nodes<W>>>,
+    /// How often nodes may have been split or put together.
+    restructured: u32,
     totals: Totals<W>,
 }
 
 /// The inner nodes from the root to a leaf, and the child taken in each.
 type Path = SmallVec<[(u32, u32); 6]>;
 
+/// The way to where a row stands or would stand. It is sought anew if nodes have been split or put together.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    path: Path,
+    leaf: u32,
+    /// What [`Ordered::restructured`] was.
+    restructured: u32,
+}
+
+/// As many rows are sought together: the memory on their ways is waited for once.
+pub(crate) const TOGETHER: usize = 8;
+/// Levels of inner nodes from which on that pays: with fewer a tree is in the cache.
+const DEEP: usize = 2;
+
 impl<const W: usize> Default for Ordered<W> {
     fn default() -> Self {
-        Ordered { first: Leaf::default(), nodes: None, totals: Totals::default() }
+        Ordered { first: Leaf::default(), nodes: None, restructured: 0, totals: Totals::default() }
     }
 }
 
@@ -228,11 +277,32 @@ impl<const W: usize> Ordered<W> {
         self.first.entries.bytes_held() + beside
     }
 
-    /// Brings the rows of a small tree into the cache: first where they are, some time later the last of them.
+    /// Brings the way to the last rows, near which most rows come, and those themselves into the cache: a call for each step,
+    /// some time after the one before.
     #[inline]
-    pub(crate) fn warm(&self, rows: bool) {
-        if self.nodes.is_none() {
-            self.first.entries.warm(rows);
+    pub(crate) fn warm(&self, step: Warm) {
+        let Some(nodes) = &self.nodes else {
+            match step {
+                Warm::Nodes | Warm::Leaf => {}
+                Warm::Slots => self.first.entries.warm_slots(),
+                Warm::Strings => self.first.entries.warm_strings(),
+            }
+            return;
+        };
+        match step {
+            Warm::Nodes => prefetch_index(std::slice::from_ref(&**nodes), 0),
+            Warm::Leaf => {
+                prefetch_index(&nodes.leaves, (nodes.last as usize).saturating_sub(1));
+                prefetch_index(&nodes.inners, nodes.root as usize);
+            }
+            Warm::Slots => {
+                self.leaf(nodes.last).entries.warm_slots();
+                nodes.inners[nodes.root as usize].warm_slots();
+            }
+            Warm::Strings => {
+                self.leaf(nodes.last).entries.warm_strings();
+                nodes.inners[nodes.root as usize].warm_strings();
+            }
         }
     }
 
@@ -255,36 +325,62 @@ impl<const W: usize> Ordered<W> {
     ///
     /// Panics if there would be less than none: a complete time never asks for that.
     pub(crate) fn add(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) {
-        self.change::<false>(bytes, key, copies, weigh).expect(BELOW_NONE);
+        let way = self.way(&bytes[..key]);
+        self.change::<false>(way, (bytes, key), copies, weigh).expect(BELOW_NONE);
     }
 
     /// The same, but nothing happens and it returns false if there would be less than none.
     pub(crate) fn try_add(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) -> bool {
-        self.change::<false>(bytes, key, copies, weigh).is_some()
+        let way = self.way(&bytes[..key]);
+        self.change::<false>(way, (bytes, key), copies, weigh).is_some()
     }
 
-    /// The same; returns how many copies there were, and how many rows stand before.
-    pub(crate) fn add_placed(&mut self, bytes: &[u8], key: usize, copies: i64, weigh: &impl Weigh<W>) -> (i64, i64) {
-        self.change::<true>(bytes, key, copies, weigh).expect(BELOW_NONE)
+    /// The same of a row the way to which is known; returns how many copies there were, and how many rows stand before.
+    pub(crate) fn add_placed(
+        &mut self,
+        way: Way,
+        (bytes, key): (&[u8], usize),
+        copies: i64,
+        weigh: &impl Weigh<W>,
+    ) -> (i64, i64) {
+        let way = if way.restructured == self.restructured { way } else { self.way(&bytes[..key]) };
+        self.change::<true>(way, (bytes, key), copies, weigh).expect(BELOW_NONE)
+    }
+
+    /// The ways to the rows with these keys, about [`TOGETHER`] of them. What is on the ways comes into the cache.
+    pub(crate) fn ways<'a>(&self, keys: impl Iterator<Item = &'a [u8]> + Clone) -> SmallVec<[Way; TOGETHER]> {
+        let Some(nodes) = self.nodes.as_ref().filter(|nodes| nodes.depth >= DEEP) else {
+            return keys.map(|key| self.way(key)).collect();
+        };
+        let mut ways: SmallVec<[Way; TOGETHER]> = keys.clone().map(|_| self.root()).collect();
+        // All go down a level at a time, each step looking at what the one before has brought.
+        for _ in 0..nodes.depth {
+            ways.iter().for_each(|way| prefetch_index(&nodes.inners, way.leaf as usize));
+            ways.iter().for_each(|way| nodes.inners[way.leaf as usize].warm_heads());
+            ways.iter_mut().zip(keys.clone()).for_each(|(way, key)| nodes.down(way, key));
+        }
+        ways.iter().for_each(|way| prefetch_index(&nodes.leaves, (way.leaf as usize).saturating_sub(1)));
+        ways.iter().for_each(|way| self.leaf(way.leaf).entries.warm_heads());
+        ways.iter().zip(keys).for_each(|(way, key)| self.leaf(way.leaf).entries.warm_place(key));
+        ways
     }
 
     /// `None` if there would be less than none. The second answer is right only if it is `PLACED`.
     fn change<const PLACED: bool>(
         &mut self,
-        bytes: &[u8],
-        key: usize,
+        Way { path, leaf, .. }: Way,
+        (bytes, key): (&[u8], usize),
         copies: i64,
         weigh: &impl Weigh<W>,
     ) -> Option<(i64, i64)> {
-        let (path, leaf) = self.path_to(&bytes[..key]);
-        let mut rows = if PLACED { self.rows_before_path(&path) } else { 0 };
+        let (mut rows, all) = if PLACED { self.rows_around(&path) } else { (0, 0) };
         let entries = &mut self.leaf_mut(leaf).entries;
         let (place, known) = match entries.find(&bytes[..key]) {
             Ok(place) => (place, true),
             Err(place) => (place, false),
         };
         if PLACED {
-            rows += entries.slots[..place].iter().map(|slot| slot.value).sum::<i64>();
+            rows += entries.sum_before(place, all, |copies| *copies);
         }
         let before = if known { entries.slots[place].value } else { 0 };
         let after = before + copies;
@@ -306,31 +402,40 @@ impl<const W: usize> Ordered<W> {
             }
         }
         if len > LEAF {
+            self.restructured = self.restructured.wrapping_add(1);
             self.split(path, leaf, place + 1 == len, weigh);
         } else if after == 0 && len < LEAF / 4 && self.nodes.is_some() {
+            self.restructured = self.restructured.wrapping_add(1);
             self.shrink(&path);
         }
         Some((before, rows))
     }
 
-    fn rows_before_path(&self, path: &Path) -> i64 {
-        let Some(nodes) = &self.nodes else { return 0 };
-        let before = path.iter().flat_map(|(inner, child)| &nodes.inners[*inner as usize].slots[..*child as usize]);
-        before.map(|child| child.value.totals.rows).sum()
+    /// The rows before the leaf at the end of `path`, and those of the leaf.
+    fn rows_around(&self, path: &Path) -> (i64, i64) {
+        let (mut before, mut all) = (0, self.totals.rows);
+        if let Some(nodes) = &self.nodes {
+            for (inner, child) in path {
+                let children = &nodes.inners[*inner as usize];
+                before += children.sum_before(*child as usize, all, Child::rows);
+                all = children.slots[*child as usize].value.rows();
+            }
+        }
+        (before, all)
     }
 
-    fn path_to(&self, key: &[u8]) -> (Path, u32) {
-        let mut path = Path::new();
-        let Some(nodes) = &self.nodes else { return (path, 0) };
-        let mut at = nodes.root;
-        for _ in 0..nodes.depth {
-            let children = &nodes.inners[at as usize];
-            // A child that begins with the very key is the one.
-            let child = children.find(key).unwrap_or_else(|behind| behind.saturating_sub(1));
-            path.push((at, u32::try_from(child).expect("a node is small")));
-            at = children.slots[child].value.at;
+    fn way(&self, key: &[u8]) -> Way {
+        let mut way = self.root();
+        if let Some(nodes) = &self.nodes {
+            (0..nodes.depth).for_each(|_| nodes.down(&mut way, key));
         }
-        (path, at)
+        way
+    }
+
+    /// The beginning of a way: as long as it leads on, its leaf is the inner node that it has come to.
+    fn root(&self) -> Way {
+        let leaf = self.nodes.as_ref().map_or(0, |nodes| nodes.root);
+        Way { path: Path::new(), leaf, restructured: self.restructured }
     }
 
     /// Splits a leaf that is too full; `at_end` if it grew at its end: then what comes next probably does too.
@@ -338,7 +443,7 @@ impl<const W: usize> Ordered<W> {
         let keep = if at_end { LEAF * 7 / 8 } else { LEAF / 2 };
         let left = self.leaf_mut(leaf);
         let (next, mut first) = (left.next, left.entries.key(0).to_vec());
-        let right = Leaf { entries: left.entries.split_off(keep), next, previous: leaf };
+        let right = Leaf { entries: left.entries.split_off(keep, at_end), next, previous: leaf };
         let mut totals = right.totals(weigh);
         // As short as tells both sides apart.
         let (end, beginning) = (left.entries.key(keep - 1), right.entries.key(0));
@@ -348,7 +453,7 @@ impl<const W: usize> Ordered<W> {
             let mut root = Node::default();
             root.insert(0, &first, first.len(), Child { totals: all, at: 0 });
             let (leaves, free_leaves, free_inners) = Default::default();
-            Box::new(Nodes { leaves, inners: vec![root], free_leaves, free_inners, root: 0, depth: 1 })
+            Box::new(Nodes { leaves, inners: vec![root], last: 0, free_leaves, free_inners, root: 0, depth: 1 })
         });
         if path.is_empty() {
             path.push((nodes.root, 0));
@@ -359,6 +464,9 @@ impl<const W: usize> Ordered<W> {
             self.leaf_mut(next).previous = at;
         }
         let nodes = self.nodes.as_mut().expect("there are several leaves");
+        if next == NONE {
+            nodes.last = at;
+        }
         while let Some((inner, child)) = path.pop() {
             let children = &mut nodes.inners[inner as usize];
             children.slots[child as usize].value.totals.subtract(&totals);
@@ -371,7 +479,7 @@ impl<const W: usize> Ordered<W> {
             if children.len() <= FAN_OUT {
                 return;
             }
-            let right = children.split_off(FAN_OUT / 2);
+            let right = children.split_off(FAN_OUT / 2, false);
             totals = Totals::default();
             right.slots.iter().for_each(|child| totals.merge(&child.value.totals));
             (first, least) = (children.key(0).to_vec(), right.key(0).to_vec());
@@ -434,7 +542,11 @@ impl<const W: usize> Ordered<W> {
         if next != NONE {
             self.leaf_mut(next).previous = a;
         }
-        self.nodes.as_mut().expect("there are two leaves").free_leaves.push(b);
+        let nodes = self.nodes.as_mut().expect("there are two leaves");
+        nodes.free_leaves.push(b);
+        if next == NONE {
+            nodes.last = a;
+        }
         true
     }
 

@@ -144,7 +144,9 @@ impl<const W: usize, G: Weigh<W>> Rows<'_, W, G> {
     /// The sums of the rows from `spot` to row `to`; the negative of them if that stands before.
     fn sums_between(&self, spot: &Spot, to: i64) -> [i128; W] {
         let mut sums = [0; W];
-        if (0..=WALK_MAX).contains(&(to - spot.position())) {
+        // What stands before either end of all rows is known, and the rest added up from the nearer side.
+        let at_an_end = spot.position() == 0 || to == self.len();
+        if !at_an_end && (0..=WALK_MAX).contains(&(to - spot.position())) {
             let mut spot = *spot;
             self.walk(&mut spot, to, |entry, copies, _| {
                 add_weights(&mut sums, &self.weigh.weigh(entry.payload()), copies);

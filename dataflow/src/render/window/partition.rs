@@ -12,7 +12,7 @@ use super::reach::{Intervals, Reach};
 use super::row::{RowLayout, Value, order_len, split_written};
 use super::stretch::{Answered, Asked};
 use crate::repr::{Diff, order_rows};
-use crate::state::{Ordered, Weightless};
+use crate::state::{Ordered, TOGETHER, Warm, Weightless};
 
 /// Beyond so many tiles, looking where each begins costs more than looking at the rows.
 const TILES_MAX: i64 = 1_000;
@@ -41,6 +41,12 @@ impl Shape {
 
 /// A change of a written row: see [`split_written`].
 pub(super) type RowChange<'a> = (&'a [u8], Diff);
+
+/// The key of a changed row.
+fn key_of<'a>((written, _): &RowChange<'a>) -> &'a [u8] {
+    let (key, bytes) = split_written(written);
+    &bytes[..key]
+}
 
 /// The bytes of a row: its order's keys, and what is kept beside them.
 pub(super) type RowBytes<'a> = (&'a [u8], &'a [u8]);
@@ -116,10 +122,10 @@ impl<const W: usize> Partition<W> {
         self.rows.is_empty()
     }
 
-    /// Brings the rows of a small partition into the cache: see [`Ordered::warm`].
+    /// Brings the last rows into the cache, step by step: see [`Ordered::warm`].
     #[inline]
-    pub(super) fn warm(&self, rows: bool) {
-        self.rows.warm(rows);
+    pub(super) fn warm(&self, step: Warm) {
+        self.rows.warm(step);
     }
 
     /// Applies the changes of one time, in order and different from each other; `emit` gets (row, answers, diff).
@@ -166,7 +172,7 @@ impl<const W: usize> Partition<W> {
     fn reach(&self, changes: &[RowChange<'_>], shape: &Shape, intervals: &mut Intervals) {
         let removed = changes.iter().map(|(_, diff)| (-diff).max(0)).sum();
         let groups = self.groups.as_deref().unwrap_or(&shape.no_groups);
-        let reach = Reach { rows: &self.rows, groups, measure: &shape.measure, removed };
+        let reach = Reach::new((&self.rows, groups), &shape.measure, shape.asked.limit, removed);
         intervals.clear();
         for (written, _) in changes {
             let (key, bytes) = split_written(written);
@@ -219,21 +225,24 @@ impl<const W: usize> Partition<W> {
         let starts_before = self.starts(&tiles);
         let mut shifts: Vec<(&[u8], i64)> = Vec::with_capacity(changes.len());
         let mut shift = 0;
-        for (written, diff) in changes {
-            let (key, bytes) = split_written(written);
-            // Changes come in order: what follows moves nothing before this row.
-            let (copies, place) = self.rows.add_placed(bytes, key, *diff, &shape.weights);
-            let row = bytes[..key].split_at(order_len(&bytes[key..]));
-            for copy in 0..copies.max(copies + diff) {
-                let before = (copy < copies).then(|| values(place - shift + copy, rows_before));
-                let now = (copy < copies + diff).then(|| values(place + copy, rows_now));
-                if before != now {
-                    before.iter().for_each(|before| emit(row, before, -1));
-                    now.iter().for_each(|now| emit(row, now, 1));
+        for together in changes.chunks(TOGETHER) {
+            let ways = self.rows.ways(together.iter().map(key_of));
+            for ((written, diff), way) in together.iter().zip(ways) {
+                let (key, bytes) = split_written(written);
+                // Changes come in order: what follows moves nothing before this row.
+                let (copies, place) = self.rows.add_placed(way, (bytes, key), *diff, &shape.weights);
+                let row = bytes[..key].split_at(order_len(&bytes[key..]));
+                for copy in 0..copies.max(copies + diff) {
+                    let before = (copy < copies).then(|| values(place - shift + copy, rows_before));
+                    let now = (copy < copies + diff).then(|| values(place + copy, rows_now));
+                    if before != now {
+                        before.iter().for_each(|before| emit(row, before, -1));
+                        now.iter().for_each(|now| emit(row, now, 1));
+                    }
                 }
+                shift += diff;
+                shifts.push((&bytes[..key], shift));
             }
-            shift += diff;
-            shifts.push((&bytes[..key], shift));
         }
         let mut moved = Intervals::default();
         for starts in starts_before.iter().zip(&self.starts(&tiles)) {

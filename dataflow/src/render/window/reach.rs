@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 
-use super::kind::Kind;
 use super::measure::Measure;
 use super::row::{MEASURE_BYTES, measure_bytes, measure_of, order_len};
 use super::stretch::Asked;
@@ -113,38 +112,47 @@ fn put(bytes: &[u8], intervals: &mut Vec<Interval>, (low, high): Interval, disor
 
 /// One partition before a time's changes.
 pub(super) struct Reach<'a, const W: usize> {
-    pub(super) rows: &'a Ordered<W>,
-    pub(super) groups: &'a Ordered<0>,
-    pub(super) measure: &'a Measure,
-    /// Copies that the time takes away.
-    pub(super) removed: i64,
+    rows: &'a Ordered<W>,
+    groups: &'a Ordered<0>,
+    measure: &'a Measure,
+    /// Where there is a limit, the key behind everything that can move over its end; `None` if there is nothing behind.
+    end: Option<Option<Vec<u8>>>,
 }
 
-impl<const W: usize> Reach<'_, W> {
+impl<'a, const W: usize> Reach<'a, W> {
+    /// What changes reach that take away `removed` copies in all.
+    pub(super) fn new(
+        (rows, groups): (&'a Ordered<W>, &'a Ordered<0>),
+        measure: &'a Measure,
+        limit: Option<RowLimit>,
+        removed: i64,
+    ) -> Reach<'a, W> {
+        let reach = Reach { rows, groups, measure, end: None };
+        // No more groups can go than rows.
+        let end = limit.map(|limit| reach.end_of(limit.places, limit.end().saturating_add(removed)));
+        Reach { end, ..reach }
+    }
+
     /// The rows that a change of the row `key` touches; its order's keys are the first `order` bytes.
     pub(super) fn of(&self, key: &[u8], order: usize, asked: &Asked, out: &mut Intervals) {
-        let Asked { functions, limit, frames, .. } = asked;
-        let of_all = |kind: &Kind| matches!(kind, Kind::PercentRank | Kind::CumeDist | Kind::Ntile(_));
-        if functions.iter().any(|function| of_all(&function.kind)) {
+        if asked.of_all {
             out.push(&[], None);
         }
         // What begins first goes first.
-        frames.iter().for_each(|frame| self.frame(frame, key, order, out));
-        match limit.map(|limit| self.end_of(limit)) {
-            Some(Some(end)) => out.push(key, Some(&[&end])),
+        asked.frames.iter().for_each(|frame| self.frame(frame, key, order, out));
+        match &self.end {
+            Some(Some(end)) => out.push(key, Some(&[end])),
             Some(None) => out.push(key, None),
-            None if functions.iter().any(|function| function.kind.ranks()) => out.push(key, None),
+            None if asked.ranks => out.push(key, None),
             None => {}
         }
         out.push_key(key);
     }
 
-    /// The key behind everything that can move over the end of the limit.
-    fn end_of(&self, limit: RowLimit) -> Option<Vec<u8>> {
-        // No more groups can go than rows.
-        let end = limit.end().saturating_add(self.removed);
+    /// The key behind place `end`.
+    fn end_of(&self, places: Places, end: i64) -> Option<Vec<u8>> {
         let entry = || self.rows.get(&self.rows.select(end));
-        match limit.places {
+        match places {
             // The entry itself may have copies before the end.
             Places::Rows => entry().map(|entry| [entry.key(), &[0]].concat()),
             // And peers.

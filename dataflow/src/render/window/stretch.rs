@@ -26,6 +26,9 @@ pub(super) struct Asked {
     /// Whether anybody asks for peers, and for the number of groups.
     peers: bool,
     pub(super) groups: bool,
+    /// Whether an answer depends on all rows of the partition, and whether one depends on those before.
+    pub(super) of_all: bool,
+    pub(super) ranks: bool,
 }
 
 impl Asked {
@@ -53,7 +56,10 @@ impl Asked {
             frames[at].1 += usize::from(kind.walks());
         }
         let frames = frames.into_iter().map(|(frame, _)| frame).collect();
-        Asked { functions, limit, frames, places, peers: peers || groups, groups }
+        let of_all = |kind: &Kind| matches!(kind, Kind::PercentRank | Kind::CumeDist | Kind::Ntile(_));
+        let of_all = functions.iter().any(|function| of_all(&function.kind));
+        let ranks = functions.iter().any(|function| function.kind.ranks());
+        Asked { functions, limit, frames, places, peers: peers || groups, groups, of_all, ranks }
     }
 
     /// Calls `visit` with every row in `intervals` that leaves, copy by copy in order, and the functions' answers.

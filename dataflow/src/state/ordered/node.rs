@@ -8,11 +8,20 @@ use std::cmp::Ordering;
 
 use prefetch_index::prefetch_index;
 
+use super::LEAF;
+use crate::repr::same_bytes;
+
 /// Bytes that belong to no string before a node is written anew for them.
 const UNUSED_MIN: u32 = 512;
 
+/// A node that is written anew has room for this part of its strings more.
+const SPARE_PART: usize = 4;
+
 /// Most nodes are the only ones of small partitions: up to so many strings there is no room for more than twice as many.
 const SMALL: usize = 4;
+
+/// The most strings that a node has, before it splits: leaves have more than inner nodes.
+const MOST: usize = LEAF + 1;
 
 #[derive(Debug)]
 pub(super) struct Slot<T> {
@@ -64,15 +73,35 @@ fn head(key: &[u8], shared: usize) -> u64 {
 }
 
 impl<T> Node<T> {
-    /// Brings the last strings into the cache: first where they are, some time later what they are.
+    /// Brings where the last strings are into the cache.
     #[inline]
-    pub(super) fn warm(&self, strings: bool) {
-        if strings {
-            prefetch_index(&self.bytes, self.slots.last().map_or(0, |last| last.at as usize));
+    pub(super) fn warm_slots(&self) {
+        prefetch_index(&self.slots, 0);
+        prefetch_index(&self.slots, self.slots.len().saturating_sub(1));
+    }
+
+    /// Brings the last strings into the cache, some time after [`Node::warm_slots`].
+    #[inline]
+    pub(super) fn warm_strings(&self) {
+        prefetch_index(&self.bytes, self.slots.last().map_or(0, |last| last.at as usize));
+        prefetch_index(&self.bytes, self.bytes.len().saturating_sub(1));
+    }
+
+    /// Brings what tells places into the cache: call it some time before [`Node::warm_place`].
+    #[inline]
+    pub(super) fn warm_heads(&self) {
+        let last = self.slots.len().saturating_sub(1);
+        [last / 4, last / 2, last / 4 * 3, last].into_iter().for_each(|index| prefetch_index(&self.slots, index));
+    }
+
+    /// Brings what is looked at where `key` stands into the cache, and what is written there.
+    #[inline]
+    pub(super) fn warm_place(&self, key: &[u8]) {
+        let (shared, last) = (self.shared as usize, self.slots.len().saturating_sub(1));
+        if key.len() >= shared && !self.slots.is_empty() {
+            let place = self.place_of(head(key, shared), last).min(last);
+            prefetch_index(&self.bytes, self.slots[place].at as usize);
             prefetch_index(&self.bytes, self.bytes.len().saturating_sub(1));
-        } else {
-            prefetch_index(&self.slots, 0);
-            prefetch_index(&self.slots, self.slots.len().saturating_sub(1));
         }
     }
 
@@ -100,6 +129,14 @@ impl<T> Node<T> {
         (slot.key as usize, &self.bytes[slot.at as usize..(slot.at + slot.len) as usize])
     }
 
+    /// The sum of `part` over the first `index` strings, given that over `all`: added up from the nearer end.
+    #[inline]
+    pub(super) fn sum_before(&self, index: usize, all: i64, part: impl Fn(&T) -> i64) -> i64 {
+        let sum = |slots: &[Slot<T>]| slots.iter().map(|slot| part(&slot.value)).sum::<i64>();
+        let (before, behind) = self.slots.split_at(index);
+        if before.len() <= behind.len() { sum(before) } else { all - sum(behind) }
+    }
+
     /// How many keys are smaller than `bound`.
     #[inline]
     pub(super) fn lower(&self, bound: &[u8]) -> usize {
@@ -110,26 +147,18 @@ impl<T> Node<T> {
     pub(super) fn find(&self, key: &[u8]) -> Result<usize, usize> {
         let Some(last) = self.slots.len().checked_sub(1) else { return Err(0) };
         let shared = self.shared as usize;
-        if shared > 0 {
-            let shared = &self.key(last)[..shared];
-            let beginning = &key[..key.len().min(shared.len())];
-            match beginning.cmp(&shared[..beginning.len()]) {
-                Ordering::Less => return Err(0),
-                Ordering::Greater => return Err(last + 1),
-                Ordering::Equal if beginning.len() < shared.len() => return Err(0),
-                Ordering::Equal => {}
-            }
+        if key.len() < shared {
+            let before = *key <= self.key(last)[..key.len()];
+            return Err(if before { 0 } else { last + 1 });
         }
         let wanted = head(key, shared);
-        // What comes in its order comes at the end.
-        if self.slots[last].head < wanted {
-            return Err(last + 1);
+        let low = self.place_of(wanted, last);
+        // All keys begin alike: the one that is looked at next tells whether this one does, too.
+        let (beginning, known) = (&key[..shared], &self.key(low.min(last))[..shared]);
+        if !same_bytes(beginning, known) {
+            return Err(if beginning < known { 0 } else { last + 1 });
         }
-        let low = self.slots.partition_point(|slot| slot.head < wanted);
-        if self.slots[low].head != wanted {
-            return Err(low);
-        }
-        let alike = self.slots[low..].partition_point(|slot| slot.head == wanted);
+        let alike = self.slots[low..].iter().take_while(|slot| slot.head == wanted).count();
         let (mut low, mut high) = (low, low + alike);
         while low < high {
             let middle = usize::midpoint(low, high);
@@ -142,6 +171,16 @@ impl<T> Node<T> {
         Err(low)
     }
 
+    /// How many keys have a smaller head than `wanted`. `last` is the number of the last.
+    #[inline]
+    fn place_of(&self, wanted: u64, last: usize) -> usize {
+        // What comes in its order comes at the end.
+        if self.slots[last].head < wanted {
+            return last + 1;
+        }
+        self.slots.partition_point(|slot| slot.head < wanted)
+    }
+
     /// Puts a string between others, in order: `bytes`, of which the first `key` are its key.
     ///
     /// Panics if a node comes near 4 GiB.
@@ -151,7 +190,9 @@ impl<T> Node<T> {
         if self.slots.is_empty() {
             self.shared = narrow(key);
         } else if index == 0 || index == self.slots.len() {
-            let shared = narrow(common_prefix(&self.key(0)[..self.shared as usize], new));
+            // The one beside it, which has just been looked at: all begin alike.
+            let beside = self.key(index.saturating_sub(1));
+            let shared = narrow(common_prefix(&beside[..self.shared as usize], new));
             if shared < self.shared {
                 self.shared = shared;
                 self.note_heads();
@@ -159,8 +200,9 @@ impl<T> Node<T> {
         }
         let at = narrow(self.bytes.len());
         self.bytes.extend_from_slice(bytes);
-        if self.slots.len() == self.slots.capacity() && self.slots.len() < SMALL {
-            self.slots.reserve_exact(self.slots.len().max(1));
+        let len = self.slots.len();
+        if len == self.slots.capacity() && (len < SMALL || len > MOST / 2) {
+            self.slots.reserve_exact(len.clamp(1, MOST.saturating_sub(len).max(1)));
         }
         let slot =
             Slot { head: head(new, self.shared as usize), at, key: narrow(key), len: narrow(bytes.len()), value };
@@ -177,13 +219,16 @@ impl<T> Node<T> {
         slot.value
     }
 
-    /// The strings from `index` on, as a node of their own.
-    pub(super) fn split_off(&mut self, index: usize) -> Node<T> {
-        let mut right =
-            Node { slots: self.slots.split_off(index), bytes: std::mem::take(&mut self.bytes), shared: 0, unused: 0 };
-        self.bytes.clone_from(&right.bytes);
-        right.rewrite();
-        self.rewrite();
+    /// The strings from `index` on, as a node of their own. What is left takes no more memory than it needs if it is `all`
+    /// that is expected.
+    pub(super) fn split_off(&mut self, index: usize, all: bool) -> Node<T> {
+        let mut right = Node { slots: self.slots.split_off(index), ..Node::default() };
+        right.write_from(&self.bytes, false);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.write_from(&bytes, all);
+        if all {
+            self.slots.shrink_to_fit();
+        }
         right
     }
 
@@ -197,11 +242,18 @@ impl<T> Node<T> {
 
     /// Writes the strings anew, in order and without gaps.
     fn rewrite(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.write_from(&bytes, false);
+    }
+
+    /// Writes the strings, which stand in `old`, in order and without gaps, with room for others unless that is all.
+    fn write_from(&mut self, old: &[u8], all: bool) {
         let length: usize = self.slots.iter().map(|slot| slot.len as usize).sum();
-        let mut bytes = Vec::with_capacity(length + length / 4);
+        let spare = if all { 0 } else { length / SPARE_PART };
+        let mut bytes = Vec::with_capacity(length + spare);
         for slot in &mut self.slots {
             let at = narrow(bytes.len());
-            bytes.extend_from_slice(&self.bytes[slot.at as usize..(slot.at + slot.len) as usize]);
+            bytes.extend_from_slice(&old[slot.at as usize..(slot.at + slot.len) as usize]);
             slot.at = at;
         }
         self.bytes = bytes;

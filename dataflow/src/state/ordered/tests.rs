@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Ordered, Weigh};
+use super::{Ordered, TOGETHER, Weigh};
 
 /// The first byte of the payload.
 struct FirstByte;
@@ -42,7 +42,7 @@ fn check(tree: &Ordered<1>, plain: &Plain, random: &mut ChaCha8Rng, domain: u32)
         assert_eq!(entry.payload(), payload(entry.key()));
         tree.step(&mut cursor);
     }
-    assert_eq!((cursor.rows, tree.end().rows), (rows, rows));
+    assert_eq!((cursor, cursor.rows), (tree.end(), rows));
     let mut back = plain.iter().rev();
     while tree.step_back(&mut cursor) {
         assert_eq!(tree.get(&cursor).map(|entry| entry.key()), back.next().map(|(key, _)| key.as_slice()));
@@ -111,7 +111,7 @@ fn equals_a_sorted_map_under_random_changes() {
                 let row = [key.clone(), payload(&key)].concat();
                 let count = plain.get(&key).copied().unwrap_or(0);
                 if step % 2 == 0 {
-                    let there = tree.add_placed(&row, key.len(), copies, &FirstByte);
+                    let there = tree.add_placed(tree.way(&key), (&row, key.len()), copies, &FirstByte);
                     assert_eq!(there, (count, totals(plain.range(..key.clone())).0));
                 } else {
                     tree.add(&row, key.len(), copies, &FirstByte);
@@ -125,4 +125,39 @@ fn equals_a_sorted_map_under_random_changes() {
             check(&tree, &plain, &mut random, domain);
         }
     }
+}
+
+#[test]
+fn ways_hold_while_others_are_changed() {
+    let mut random = ChaCha8Rng::seed_from_u64(17);
+    let (mut tree, mut plain): (Ordered<1>, Plain) = Default::default();
+    let mut restructured = 0;
+    for round in 0..6_000 {
+        // A tree of several levels, then hardly anything.
+        let grows = round < 3_500;
+        let (domain, taken) = if grows { (u32::MAX, 2) } else { (2_000, 12) };
+        let mut keys: Vec<Vec<u8>> = (0..TOGETHER).map(|_| key(random.random_range(0..domain), false)).collect();
+        let from = key(random.random(), false);
+        keys.extend(plain.range(from..).chain(plain.iter()).take(taken).map(|(key, _)| key.clone()));
+        let before = tree.restructured;
+        for (key, way) in keys.iter().zip(tree.ways(keys.iter().map(Vec::as_slice))) {
+            let count = plain.get(key).copied().unwrap_or(0);
+            let copies = if count > 0 { -count } else { 1 };
+            let row = [key.clone(), payload(key)].concat();
+            let (known, place) = tree.add_placed(way, (&row, key.len()), copies, &FirstByte);
+            assert_eq!(known, count);
+            if round % 100 == 0 {
+                assert_eq!(place, totals(plain.range(..key.clone())).0);
+            }
+            match count {
+                0 => plain.insert(key.clone(), 1),
+                _ => plain.remove(key),
+            };
+        }
+        restructured += usize::from(tree.restructured > before + 1);
+        if round % 500 == 499 {
+            check(&tree, &plain, &mut random, u32::MAX - 2);
+        }
+    }
+    assert!(restructured > 100, "{restructured} times ways were out of date");
 }
