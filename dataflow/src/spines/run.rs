@@ -303,7 +303,7 @@ impl Run {
         let mut next = step / 2;
         self.blocks.iter().flat_map(move |block| {
             let here = (next..block.len()).step_by(step);
-            next = here.clone().last().map_or(next, |last| last + step) - block.len();
+            next = next + here.len() * step - block.len();
             here.map(move |update| block.row(block.first_of(update)))
         })
     }

@@ -201,7 +201,7 @@ impl<T> Node<T> {
         let at = narrow(self.bytes.len());
         self.bytes.extend_from_slice(bytes);
         let len = self.slots.len();
-        if len == self.slots.capacity() && (len < SMALL || len > MOST / 2) {
+        if len == self.slots.capacity() && !(SMALL..=MOST / 2).contains(&len) {
             self.slots.reserve_exact(len.clamp(1, MOST.saturating_sub(len).max(1)));
         }
         let slot =
