@@ -30,7 +30,7 @@ pub(crate) const ONE: &str = "growth-of";
 pub(crate) fn print(queries: &[Query], rows: usize) -> Result<()> {
     let Points { points, doublings } = Points::new(rows)?;
     println!("CPU us a row over the million rows after so many millions, and the mean from one number of millions to");
-    println!("its double, also of typed tables; one worker, a process for each query; load {}\n", load());
+    println!("its double, also of typed tables; one worker, the less of two runs; load {}\n", load());
     let mut titles: Vec<String> = points.iter().map(|point| format!("{point} M")).collect();
     titles.push("last to first".to_owned());
     for way in ["", "typed "] {
@@ -68,7 +68,9 @@ impl Points {
 pub(crate) fn print_one(query: Query, rows: usize) -> Result<()> {
     let Points { points, doublings } = Points::new(rows)?;
     let last = points[points.len() - 1];
-    let costs = costs(query, last)?;
+    let first = costs(query, last)?;
+    // The second run finds its memory at hand, and what others do on the machine seldom meets both.
+    let costs: Vec<f64> = costs(query, last)?.iter().zip(&first).map(|(second, first)| second.min(*first)).collect();
     let mut cells: Vec<String> = points.iter().map(|point| format!("{:.3}", costs[point - 1])).collect();
     cells.push(format!("{:.2}", costs[last - 1] / costs[0]));
     let mean = |&(from, to): &(usize, usize)| costs[from - 1..to - 1].iter().sum::<f64>() / (to - from) as f64;
