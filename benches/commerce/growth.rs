@@ -23,16 +23,15 @@ const DOUBLING: (usize, usize) = (2, 4);
 /// How far back the view can be read, in ticks: the last million rows. A server forgets what is older, too.
 const HISTORY_TICKS: u64 = 100;
 
-/// The mode of a process that measures one query: the memory that others have used is not at hand.
+/// The mode of a process that measures one query: it begins without the memory that others have used.
 pub(crate) const ONE: &str = "growth-of";
 
 /// Prints a table of CPU a row, on one worker, up to `rows` rows of history.
 pub(crate) fn print(queries: &[Query], rows: usize) -> Result<()> {
     let Points { points, doublings } = Points::new(rows)?;
     println!("CPU us a row over the million rows after so many millions, and the mean from one number of millions to");
-    println!("its double, also of typed tables; one worker, the less of two runs; load {}\n", load());
+    println!("its double, also of typed tables; the less of two runs on one worker; load {}\n", load());
     let mut titles: Vec<String> = points.iter().map(|point| format!("{point} M")).collect();
-    titles.push("last to first".to_owned());
     for way in ["", "typed "] {
         titles.extend(doublings.iter().map(|(from, to)| format!("{way}{from} to {to} M")));
         titles.extend(doublings.first().map(|_| "last to first".to_owned()));
@@ -68,12 +67,12 @@ impl Points {
 pub(crate) fn print_one(query: Query, rows: usize) -> Result<()> {
     let Points { points, doublings } = Points::new(rows)?;
     let last = points[points.len() - 1];
-    let first = costs(query, last)?;
-    // The second run finds its memory at hand, and what others do on the machine seldom meets both.
-    let costs: Vec<f64> = costs(query, last)?.iter().zip(&first).map(|(second, first)| second.min(*first)).collect();
-    let mut cells: Vec<String> = points.iter().map(|point| format!("{:.3}", costs[point - 1])).collect();
-    cells.push(format!("{:.2}", costs[last - 1] / costs[0]));
-    let mean = |&(from, to): &(usize, usize)| costs[from - 1..to - 1].iter().sum::<f64>() / (to - from) as f64;
+    // What others do on the machine seldom meets both runs, and the second one finds its memory at hand.
+    let runs = [costs(query, last)?, costs(query, last)?];
+    let less = |cost: &dyn Fn(&[f64]) -> f64| cost(&runs[0]).min(cost(&runs[1]));
+    let mut cells: Vec<String> = points.iter().map(|point| format!("{:.3}", less(&|run| run[point - 1]))).collect();
+    let mean =
+        |&(from, to): &(usize, usize)| less(&|run| run[from - 1..to - 1].iter().sum::<f64>() / (to - from) as f64);
     cells.extend(compared(&doublings.iter().map(mean).collect::<Vec<_>>()));
     cells.extend(compared(&typed_means(query, &doublings)));
     println!("| {} | {} |", query.name(), cells.join(" | "));
